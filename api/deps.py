@@ -1,0 +1,107 @@
+"""The composition root: everything that a request works with, built once from the settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from api.callers import Callers
+from api.names import CustomerNames
+from api.worker import Worker
+from billing.errors import Unavailable
+from billing.ports import GatewayFactory, WebhookVerifier
+from ingestion.event import Limits
+from ingestion.writer import EventWriter
+from integrations.stripe.gateway import StripeGateway
+from integrations.stripe.webhooks import verify
+from ledger.db import Ledger
+from ledger.secretbox import SecretBox
+from pipelines.steps.connections import Gateways
+from pipelines.steps.stripe_backlog import overdue_work
+from pipelines.steps.stripe_sweep import sweep
+from settings import Settings
+from warehouse_sql.client import Warehouse
+
+__all__ = ["Deps", "build_deps"]
+
+# Small, so that a stop does not wait long and that fresh work is not held up by a backlog.
+_AT_ONCE = 20
+
+
+@dataclass(frozen=True)
+class Deps:
+    """Shared by all requests; every part is safe to use from several threads."""
+
+    ledger: Ledger
+    warehouse: Warehouse
+    writer: EventWriter
+    sealing: SecretBox | None
+    clock: Callable[[], datetime]
+    gateway_factory: GatewayFactory
+    verify_webhook: WebhookVerifier
+    settings: Settings
+    limits: Limits
+    callers: Callers = field(init=False)
+    names: CustomerNames = field(init=False)
+    worker: Worker = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "callers", Callers(self.ledger))
+        object.__setattr__(self, "names", CustomerNames(self.ledger))
+        object.__setattr__(self, "worker", Worker(self._work_off))
+
+    @property
+    def box(self) -> SecretBox:
+        """What seals provider secrets. Unavailable while no encryption key is set: nothing is stored in the clear."""
+        if self.sealing is None:
+            raise Unavailable(
+                "encryption_key_missing",
+                "No encryption key is configured, so no secret can be stored.",
+                hint="Set TALLY_ENCRYPTION_KEYS and restart.",
+            )
+        return self.sealing
+
+    @cached_property
+    def gateways(self) -> Gateways:
+        """Opens connections to the payment provider; Unavailable while no encryption key is set."""
+        return Gateways(self.ledger, self.box, self.gateway_factory)
+
+    def _work_off(self) -> int:
+        """A bounded round over the inbox and the outbox; returns how much of it got done."""
+        # A look first: claiming takes the ledger's write lock, which an idle round has no business with.
+        if self.sealing is None or not overdue_work(self.ledger, self.clock()):
+            return 0
+        swept = sweep(self.ledger, self.gateways, self.clock(), limit=_AT_ONCE)
+        return swept.webhooks.processed + swept.webhooks.ignored + swept.done
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.warehouse.close()
+        self.ledger.dispose()
+
+
+def build_deps(settings: Settings) -> Deps:
+    """The real parts at the addresses that the settings name. Nothing is contacted yet."""
+    warehouse = Warehouse(
+        settings.warehouse_url,
+        settings.warehouse_user,
+        settings.warehouse_password.get_secret_value(),
+        settings.warehouse_database,
+    )
+    ring = settings.encryption_key_ring
+    return Deps(
+        ledger=Ledger(settings.resolved_ledger_url),
+        warehouse=warehouse,
+        writer=EventWriter(warehouse),
+        sealing=SecretBox(ring, next(iter(ring))) if ring else None,
+        clock=lambda: datetime.now(UTC),
+        gateway_factory=lambda secret_key: StripeGateway(secret_key, settings.stripe_api_base or None),
+        verify_webhook=verify,
+        settings=settings,
+        limits=Limits(
+            body_bytes=settings.max_body_bytes,
+            decompressed_bytes=settings.max_decompressed_bytes,
+            events=settings.max_events_per_request,
+            future=timedelta(seconds=settings.max_future_seconds),
+        ),
+    )

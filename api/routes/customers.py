@@ -1,0 +1,44 @@
+"""Customers: whom usage and invoices belong to."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from api.auth import Call, needs
+from api.once import Once, creates
+from api.routing import PathId, router
+from api.schemas.common import Listing
+from api.schemas.customers import CustomerIn, CustomerOut
+from api.schemas.paging import Paging
+from api.schemas.problem import problems
+from ledger.store import customers
+from pipelines.steps.create_customer import create_customer as create
+
+routes = router("Customers")
+
+
+@routes.post("/customers", status_code=201, response_model=CustomerOut, responses=problems(409))
+def create_customer(body: CustomerIn, once: Annotated[Once, creates("customers:write")]) -> Response:
+    """Create a customer. With an active connection they are created at Stripe as well, right after this answer."""
+    call, wanted = once.call, body.new_customer()
+    answer = once.create(lambda session: CustomerOut.of(create(session, call.scope, wanted, call.now)))
+    call.deps.worker.wake()
+    return answer
+
+
+@routes.get("/customers/{customer_id}", responses=problems(404))
+def get_customer(customer_id: PathId, call: Annotated[Call, needs("customers:read")]) -> CustomerOut:
+    """Read a customer by our id or yours."""
+    with call.deps.ledger.read() as session:
+        return CustomerOut.of(customers.get_customer(session, call.scope, customer_id))
+
+
+@routes.get("/customers")
+def list_customers(
+    paging: Annotated[Paging, Query()], call: Annotated[Call, needs("customers:read")]
+) -> Listing[CustomerOut]:
+    """List customers, newest first."""
+    with call.deps.ledger.read() as session:
+        page = customers.list_customers(session, call.scope, paging.cursor, paging.limit)
+    return Listing(items=[CustomerOut.of(customer) for customer in page.items], next_cursor=page.next_cursor)

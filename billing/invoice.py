@@ -1,0 +1,160 @@
+"""An invoice's own rules: its lines, its total, which status may follow which, its number and its fingerprint."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+from billing.errors import Conflict
+from billing.exact import canonical
+from billing.instant import format_instant
+from billing.money import from_minor, to_minor
+from billing.period import Period
+from billing.rating import TierUse
+
+PriceType = Literal["fixed", "usage"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineDraft:
+    """One priced item. `key` is stable over reruns, so a line that is priced again is found again.
+
+    `amount` is rounded to the invoice's currency, `unrounded` is the price before rounding, discount and bounds.
+    """
+
+    key: str
+    display_name: str
+    price_type: PriceType
+    quantity: Decimal
+    amount: Decimal
+    unrounded: Decimal
+    period: Period
+    price_id: str
+    price_version: int
+    meter_id: str | None
+    meter_version: int | None
+    breakdown: tuple[TierUse, ...]
+    watermark: datetime | None
+    quantity_hash: str | None
+
+
+class InvoiceStatus(StrEnum):
+    DRAFT = "draft"
+    FINALIZED = "finalized"
+    VOID = "void"
+
+
+class PaymentStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    PAID = "paid"
+    FAILED = "failed"
+    PARTIALLY_PAID = "partially_paid"
+    REFUNDED = "refunded"
+
+
+# A finalized invoice never goes back to a draft (M3): it is voided, or corrected by a later one.
+INVOICE_MOVES: Final[Mapping[InvoiceStatus, frozenset[InvoiceStatus]]] = {
+    InvoiceStatus.DRAFT: frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.VOID}),
+    InvoiceStatus.FINALIZED: frozenset({InvoiceStatus.VOID}),
+    InvoiceStatus.VOID: frozenset(),
+}
+# A failure may be followed by another try; money that came in is never forgotten (S3).
+PAYMENT_MOVES: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
+    PaymentStatus.PENDING: frozenset(
+        {PaymentStatus.PROCESSING, PaymentStatus.PAID, PaymentStatus.FAILED, PaymentStatus.PARTIALLY_PAID}
+    ),
+    PaymentStatus.PROCESSING: frozenset({PaymentStatus.PAID, PaymentStatus.FAILED, PaymentStatus.PARTIALLY_PAID}),
+    PaymentStatus.FAILED: frozenset({PaymentStatus.PROCESSING, PaymentStatus.PAID, PaymentStatus.PARTIALLY_PAID}),
+    PaymentStatus.PARTIALLY_PAID: frozenset({PaymentStatus.PAID, PaymentStatus.REFUNDED}),
+    PaymentStatus.PAID: frozenset({PaymentStatus.REFUNDED}),
+    PaymentStatus.REFUNDED: frozenset(),
+}
+
+S = TypeVar("S", bound=StrEnum)
+
+
+def check_move(table: Mapping[S, frozenset[S]], old: S, new: S) -> None:
+    """Conflict `move_not_allowed` unless `new` may follow `old`; staying where it is always may.
+
+    >>> check_move(INVOICE_MOVES, InvoiceStatus.FINALIZED, InvoiceStatus.DRAFT)
+    Traceback (most recent call last):
+        ...
+    billing.errors.Conflict: status: cannot go from finalized to draft
+    """
+    if new != old and new not in table[old]:
+        raise Conflict("move_not_allowed", f"cannot go from {old} to {new}", field="status")
+
+
+class _HasAmount(Protocol):
+    @property
+    def amount(self) -> Decimal: ...
+
+
+def total(lines: Iterable[_HasAmount], currency: str) -> Decimal:
+    """The sum of the lines' amounts, each of which must be whole in the currency's smallest unit.
+
+    InvalidInput `not_in_minor_units` names the line.
+    """
+    return from_minor(
+        sum(to_minor(line.amount, currency, f"lines[{i}].amount") for i, line in enumerate(lines)), currency
+    )
+
+
+def content_hash(payload: object) -> str:
+    """The sha256, in hex, of the payload's canonical JSON; equal values give equal hashes.
+
+    >>> content_hash({"b": Decimal("1.50"), "a": 1}) == content_hash({"a": 1, "b": Decimal("1.5")})
+    True
+    """
+    return sha256(canonical_json(payload).encode("ascii")).hexdigest()
+
+
+def canonical_json(payload: object) -> str:
+    """Sorted keys, no spaces, decimals as strings without trailing zeros, times as RFC 3339 in UTC; no floats.
+
+    >>> canonical_json({"b": Decimal("1.50"), "a": [None, True]})
+    '{"a":[null,true],"b":"1.5"}'
+    """
+    return json.dumps(_plain(payload), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def invoice_number(month: str, sequence: int) -> str:
+    """The number that people read; `sequence` counts from 1 within an environment's month, without gaps.
+
+    >>> invoice_number("202512", 39)
+    'INV-202512-00039'
+    """
+    if not re.fullmatch(r"[0-9]{4}(0[1-9]|1[0-2])", month) or sequence < 1:
+        raise ValueError(f"not an invoice number: {month!r}, {sequence!r}")
+    return f"INV-{month}-{sequence:05}"
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case Decimal():
+            return canonical(value)
+        case datetime():
+            return format_instant(value)
+        case Mapping():
+            return {_key(key): _plain(item) for key, item in value.items()}
+        case tuple() if hasattr(value, "_asdict"):
+            return _plain(value._asdict())
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError("keys must be text")
+    return str(key)

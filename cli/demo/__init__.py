@@ -1,0 +1,1 @@
+"""`tally demo`: a real trace becomes paid invoices, through the public API only, each total proven."""

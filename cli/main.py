@@ -1,0 +1,26 @@
+"""Puts the commands together. Exit codes: 0 done, 1 failed or not proven, 2 called wrongly."""
+
+import typer
+
+from cli import bill, demo_command, keys, migrate, stack_commands, stripe_sandbox
+
+app = typer.Typer(
+    name="tally",
+    help="Usage metering and billing: raw events to invoices that are exact, explainable and paid.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+app.command("up")(stack_commands.up)
+app.command("status")(stack_commands.status)
+app.command("down")(stack_commands.down)
+app.command("demo")(demo_command.demo)
+app.command("migrate")(migrate.migrate)
+app.command("backfill")(bill.backfill)
+app.command("bill")(bill.bill)
+app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)
+app.add_typer(keys.app, name="keys")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Stripe: the gateway, its mapping and webhooks, and the local sandbox."""

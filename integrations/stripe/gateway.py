@@ -1,0 +1,255 @@
+"""`billing.ports.PaymentGateway` over the official Stripe client: the only place that calls Stripe.
+
+One client per gateway and no module globals, so that connections of different accounts never mix. Each POST carries
+the caller's idempotency key. The SDK repeats dropped connections, timeouts, 409 and 5xx with the same key; 429 it does
+not repeat, so that is done here. What still fails becomes an error of `billing.ports`.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar, cast
+
+import stripe
+
+from billing.ports import (
+    OUR_CUSTOMER,
+    OUR_INVOICE,
+    OUR_SESSION,
+    InvoicePayment,
+    NewCardSession,
+    NewCustomer,
+    NewInvoice,
+    NewInvoiceLine,
+    NewPaymentSession,
+    ProviderAccount,
+    ProviderCustomer,
+    ProviderInvoice,
+    ProviderInvoiceLine,
+    ProviderNotFound,
+    ProviderPayment,
+    ProviderPaymentMethod,
+    ProviderSession,
+    ProviderSetup,
+)
+from integrations.stripe import mapping
+from integrations.stripe.errors import translate
+
+API_VERSION = "2026-10-28.endive"
+PAGE = 100
+RATE_LIMIT_ATTEMPTS = 6
+LONGEST_WAIT_SECONDS = 4.0
+
+T = TypeVar("T")
+
+
+class StripeGateway:
+    """Stripe through one secret key. Safe to share between threads.
+
+    `timeout` is (connect, read) in seconds; `api_base` is another server that speaks Stripe's API.
+    """
+
+    def __init__(
+        self,
+        secret_key: str,
+        api_base: str | None = None,
+        timeout: tuple[float, float] = (3, 20),
+        max_network_retries: int = 2,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._livemode = secret_key.startswith(("sk_live_", "rk_live_"))
+        self._sleep = sleep
+        client = stripe.StripeClient(
+            secret_key,
+            stripe_version=API_VERSION,
+            base_addresses={"api": api_base.rstrip("/")} if api_base else {},
+            max_network_retries=max_network_retries,
+            http_client=stripe.RequestsClient(timeout=timeout),
+        )
+        self._api = client.v1
+
+    def account(self) -> ProviderAccount:
+        body = self._one(self._api.accounts.retrieve_current)
+        return ProviderAccount(body["id"], self._livemode)
+
+    def create_customer(self, customer: NewCustomer, key: str) -> ProviderCustomer:
+        params = cast("Any", mapping.customer_params(customer))
+        return mapping.customer(self._one(lambda: self._api.customers.create(params, {"idempotency_key": key})))
+
+    def update_customer(self, customer_id: str, customer: NewCustomer, key: str) -> ProviderCustomer:
+        params = cast("Any", mapping.customer_update_params(customer))
+        return mapping.customer(
+            self._one(lambda: self._api.customers.update(customer_id, params, {"idempotency_key": key}))
+        )
+
+    def get_customer(self, customer_id: str) -> ProviderCustomer:
+        return mapping.customer(self._one(lambda: self._api.customers.retrieve(customer_id)))
+
+    def find_customer(self, our_id: str, email: str | None, since: datetime) -> ProviderCustomer | None:
+        """With an email Stripe filters by it; without one, everything created since then is looked through."""
+        params: dict[str, Any] = {"limit": PAGE}
+        if email:
+            params["email"] = email
+        else:
+            params["created"] = {"gte": int(since.timestamp())}
+        found = self._carrying(OUR_CUSTOMER, our_id, lambda: self._api.customers.list(cast("Any", params)))
+        return None if found is None else mapping.customer(found)
+
+    def set_default_payment_method(self, customer_id: str, payment_method_id: str, key: str) -> ProviderCustomer:
+        params = cast("Any", {"invoice_settings": {"default_payment_method": payment_method_id}})
+        return mapping.customer(
+            self._one(lambda: self._api.customers.update(customer_id, params, {"idempotency_key": key}))
+        )
+
+    def get_payment_method(self, payment_method_id: str) -> ProviderPaymentMethod:
+        return mapping.payment_method(self._one(lambda: self._api.payment_methods.retrieve(payment_method_id)))
+
+    def check_amount(self, total: Decimal, currency: str) -> str | None:
+        return mapping.not_collectable(total, currency)
+
+    def create_invoice(self, invoice: NewInvoice, key: str) -> ProviderInvoice:
+        params = cast("Any", mapping.invoice_params(invoice))
+        return mapping.invoice(self._one(lambda: self._api.invoices.create(params, {"idempotency_key": key})))
+
+    def add_lines(self, invoice_id: str, currency: str, lines: Sequence[NewInvoiceLine], key: str) -> None:
+        params = cast("Any", {"lines": mapping.line_params(currency, lines)})
+        self._one(lambda: self._api.invoices.add_lines(invoice_id, params, {"idempotency_key": key}))
+
+    def get_invoice(self, invoice_id: str) -> ProviderInvoice:
+        body = self._one(lambda: self._api.invoices.retrieve(invoice_id, {"expand": ["payments"]}))
+        if body.get("deleted"):
+            raise ProviderNotFound("provider_object_missing", "the draft was deleted")
+        return mapping.invoice(body)
+
+    def get_invoice_lines(self, invoice_id: str, currency: str) -> list[ProviderInvoiceLine]:
+        bodies = self._all(lambda: self._api.invoices.line_items.list(invoice_id, {"limit": PAGE}))
+        return [mapping.invoice_line(body, currency) for body in bodies]
+
+    def find_invoice(self, customer_id: str, our_id: str) -> ProviderInvoice | None:
+        params = cast("Any", {"customer": customer_id, "limit": PAGE})
+        found = self._carrying(OUR_INVOICE, our_id, lambda: self._api.invoices.list(params))
+        return None if found is None else mapping.invoice(found)
+
+    def delete_draft(self, invoice_id: str) -> None:
+        self._one(lambda: self._api.invoices.delete(invoice_id))
+
+    def finalize_invoice(self, invoice_id: str, auto_advance: bool, key: str) -> ProviderInvoice:
+        params = cast("Any", {"auto_advance": auto_advance, "expand": ["payments"]})
+        return mapping.invoice(
+            self._one(lambda: self._api.invoices.finalize_invoice(invoice_id, params, {"idempotency_key": key}))
+        )
+
+    def set_auto_advance(self, invoice_id: str, auto_advance: bool, key: str) -> ProviderInvoice:
+        params = cast("Any", {"auto_advance": auto_advance, "expand": ["payments"]})
+        return mapping.invoice(
+            self._one(lambda: self._api.invoices.update(invoice_id, params, {"idempotency_key": key}))
+        )
+
+    def send_invoice(self, invoice_id: str, key: str) -> ProviderInvoice:
+        params = cast("Any", {"expand": ["payments"]})
+        return mapping.invoice(
+            self._one(lambda: self._api.invoices.send_invoice(invoice_id, params, {"idempotency_key": key}))
+        )
+
+    def void_invoice(self, invoice_id: str, key: str) -> ProviderInvoice:
+        return mapping.invoice(
+            self._one(lambda: self._api.invoices.void_invoice(invoice_id, None, {"idempotency_key": key}))
+        )
+
+    def pay_invoice(self, invoice_id: str, key: str) -> ProviderInvoice:
+        params = cast("Any", {"off_session": True, "expand": ["payments"]})
+        return mapping.invoice(self._one(lambda: self._api.invoices.pay(invoice_id, params, {"idempotency_key": key})))
+
+    def pay_out_of_band(self, invoice_id: str, key: str) -> ProviderInvoice:
+        params = cast("Any", {"paid_out_of_band": True, "expand": ["payments"]})
+        return mapping.invoice(self._one(lambda: self._api.invoices.pay(invoice_id, params, {"idempotency_key": key})))
+
+    def attach_payment(self, invoice_id: str, payment_id: str, key: str) -> ProviderInvoice:
+        params = cast("Any", {"payment_intent": payment_id, "expand": ["payments"]})
+        return mapping.invoice(
+            self._one(lambda: self._api.invoices.attach_payment(invoice_id, params, {"idempotency_key": key}))
+        )
+
+    def invoice_payments(self, invoice_id: str) -> list[InvoicePayment]:
+        # Four levels is as deep as Stripe expands.
+        params = cast(
+            "Any",
+            {"invoice": invoice_id, "limit": PAGE, "expand": ["data.payment.payment_intent.latest_charge"]},
+        )
+        return [mapping.invoice_payment(body) for body in self._all(lambda: self._api.invoice_payments.list(params))]
+
+    def invoice_of_payment(self, payment_id: str) -> str | None:
+        params = cast("Any", {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1})
+        bodies = self._all(lambda: self._api.invoice_payments.list(params))
+        return mapping.reference(bodies[0]["invoice"]) if bodies else None
+
+    def create_card_session(self, session: NewCardSession, key: str) -> ProviderSession:
+        return self._create_session(mapping.card_session_params(session), key)
+
+    def create_payment_session(self, session: NewPaymentSession, key: str) -> ProviderSession:
+        return self._create_session(mapping.payment_session_params(session), key)
+
+    def get_session(self, session_id: str) -> ProviderSession:
+        return mapping.session(self._one(lambda: self._api.checkout.sessions.retrieve(session_id)))
+
+    def find_session(self, customer_id: str, our_id: str) -> ProviderSession | None:
+        params = cast("Any", {"customer": customer_id, "limit": PAGE})
+        found = self._carrying(OUR_SESSION, our_id, lambda: self._api.checkout.sessions.list(params))
+        return None if found is None else mapping.session(found)
+
+    def expire_session(self, session_id: str, key: str) -> ProviderSession:
+        return mapping.session(
+            self._one(lambda: self._api.checkout.sessions.expire(session_id, None, {"idempotency_key": key}))
+        )
+
+    def get_setup(self, setup_intent_id: str) -> ProviderSetup:
+        return mapping.setup(self._one(lambda: self._api.setup_intents.retrieve(setup_intent_id)))
+
+    def get_payment(self, payment_id: str) -> ProviderPayment:
+        return mapping.payment(
+            self._one(lambda: self._api.payment_intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
+        )
+
+    def _create_session(self, params: dict[str, Any], key: str) -> ProviderSession:
+        typed = cast("Any", params)
+        return mapping.session(self._one(lambda: self._api.checkout.sessions.create(typed, {"idempotency_key": key})))
+
+    def _one(self, call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
+        return self._answered(lambda: call().to_dict())
+
+    def _all(self, call: Callable[[], stripe.ListObject[Any]]) -> list[dict[str, Any]]:
+        return self._answered(lambda: [item.to_dict() for item in _every(call())])
+
+    def _carrying(self, name: str, our_id: str, call: Callable[[], stripe.ListObject[Any]]) -> Mapping[str, Any] | None:
+        """The newest object in a list whose metadata names our id."""
+
+        def look() -> Mapping[str, Any] | None:
+            bodies = (item.to_dict() for item in _every(call()))
+            return next((body for body in bodies if (body.get("metadata") or {}).get(name) == our_id), None)
+
+        return self._answered(look)
+
+    def _answered(self, call: Callable[[], T]) -> T:
+        """Waits and repeats while Stripe says 429, within bounds; turns every other error into one of ours."""
+        for attempt in range(1, RATE_LIMIT_ATTEMPTS + 1):
+            try:
+                return call()
+            except stripe.RateLimitError as error:
+                if attempt == RATE_LIMIT_ATTEMPTS:
+                    raise translate(error) from error
+                self._sleep(_wait_seconds(attempt))
+            except stripe.StripeError as error:
+                raise translate(error) from error
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _every(page: stripe.ListObject[Any]) -> Iterable[Any]:
+    return page.auto_paging_iter()
+
+
+def _wait_seconds(attempt: int) -> float:
+    """Doubles from a quarter of a second, jittered over its upper half so that workers spread out."""
+    longest: float = 0.25 * 2 ** (attempt - 1)
+    return min(LONGEST_WAIT_SECONDS, longest) * random.uniform(0.5, 1)  # noqa: S311 - no secret

@@ -1,0 +1,319 @@
+"""Our values as Stripe parameters, and Stripe objects as our values. Pure; every amount passes through here.
+
+Objects arrive as plain dicts in the shape of the pinned API version (2026-10-28.endive).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from billing.errors import InvalidInput
+from billing.money import exponent
+from billing.ports import (
+    OUR_LINE,
+    CardDetails,
+    InvoicePayment,
+    NewCardSession,
+    NewCustomer,
+    NewInvoice,
+    NewInvoiceLine,
+    NewPaymentSession,
+    ProviderCustomer,
+    ProviderInvoice,
+    ProviderInvoiceLine,
+    ProviderInvoiceStatus,
+    ProviderPayment,
+    ProviderPaymentMethod,
+    ProviderPaymentStatus,
+    ProviderSession,
+    ProviderSetup,
+)
+
+Json = Mapping[str, Any]
+
+# Where Stripe's minor unit is not ISO 4217's. https://docs.stripe.com/currencies#special-cases
+_STRIPE_EXPONENT = {"ISK": 2, "MGA": 0}
+# Stripe's own lists disagree on the factor for UGX, and a wrong guess is wrong by 100: no amounts until it is settled.
+_UNSETTLED = frozenset({"UGX"})
+# The smallest charge, in the main unit. https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+_MINIMUM = {
+    "USD": "0.50", "EUR": "0.50", "CAD": "0.50", "AUD": "0.50", "CHF": "0.50", "BRL": "0.50", "SGD": "0.50",
+    "NZD": "0.50", "INR": "0.50", "GBP": "0.30", "JPY": "50", "DKK": "2.50", "NOK": "3.00", "SEK": "3.00",
+    "PLN": "2.00", "CZK": "15.00", "HUF": "175", "MXN": "10", "AED": "2.00", "RON": "2.00", "MYR": "2.00",
+    "HKD": "4.00", "THB": "10",
+}  # fmt: skip
+_LARGEST_MINOR = 99_999_999
+_LONGEST_DESCRIPTION = 500
+
+
+def stripe_exponent(currency: str) -> int:
+    """How many decimals Stripe's integers have: `119` is 1.19 USD, 119 JPY, 0.119 KWD."""
+    return _STRIPE_EXPONENT.get(currency.upper(), exponent(currency))
+
+
+def to_stripe_amount(amount: Decimal, currency: str) -> int:
+    """The integer that Stripe wants, exactly; InvalidInput `amount_not_representable` when there is none.
+
+    >>> to_stripe_amount(Decimal("118.50"), "usd"), to_stripe_amount(Decimal("5"), "ISK")
+    (11850, 500)
+    """
+    sign, digits, power = amount.as_tuple()
+    if currency.upper() in _UNSETTLED or not isinstance(power, int):
+        raise _not_representable(amount, currency)
+    decimals = min(stripe_exponent(currency), exponent(currency))
+    shift = power + decimals
+    whole = int("".join(map(str, digits)))
+    factor: int = 10 ** abs(shift)
+    minor, rest = divmod(whole, factor) if shift < 0 else (whole * factor, 0)
+    if rest:
+        raise _not_representable(amount, currency)
+    padding: int = 10 ** (stripe_exponent(currency) - decimals)
+    return (-minor if sign else minor) * padding
+
+
+def from_stripe_amount(minor: int, currency: str) -> Decimal:
+    """The amount in the main unit, with the currency's own decimals."""
+    return Decimal(f"{minor}E-{stripe_exponent(currency)}")
+
+
+def not_collectable(total: Decimal, currency: str) -> str | None:
+    """Why Stripe would not collect this total as it is, or None.
+
+    Under the minimum Stripe marks the invoice paid and carries the amount on the customer's balance; three-decimal
+    currencies must end in 0; more than eight digits are refused.
+    """
+    try:
+        minor = to_stripe_amount(total, currency)
+    except InvalidInput:
+        return "amount_not_representable"
+    if minor < 0:
+        return "negative_total"
+    if 0 < total < Decimal(_MINIMUM.get(currency.upper(), "0")):
+        return "below_minimum"
+    if minor > _LARGEST_MINOR:
+        return "above_maximum"
+    if stripe_exponent(currency) == 3 and minor % 10:
+        return "amount_not_chargeable"
+    return None
+
+
+def customer_params(customer: NewCustomer) -> dict[str, Any]:
+    params: dict[str, Any] = {"name": customer.name, "metadata": dict(customer.metadata)}
+    return params if customer.email is None else {**params, "email": customer.email}
+
+
+def customer_update_params(customer: NewCustomer) -> dict[str, Any]:
+    """As for creating, but an email that is gone is unset, which Stripe does for an empty string."""
+    return {"email": "", **customer_params(customer)}
+
+
+def invoice_params(invoice: NewInvoice) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        "customer": invoice.customer_id,
+        "currency": invoice.currency.lower(),
+        "auto_advance": False,
+        "collection_method": invoice.collection_method,
+        "pending_invoice_items_behavior": "exclude",
+        "automatic_tax": {"enabled": False},
+        "metadata": dict(invoice.metadata),
+    }
+    if invoice.days_until_due is not None:
+        params["days_until_due"] = invoice.days_until_due
+    if invoice.number is not None:
+        params["custom_fields"] = [{"name": "Invoice", "value": invoice.number}]
+    return params
+
+
+def line_params(currency: str, lines: Sequence[NewInvoiceLine]) -> list[dict[str, Any]]:
+    return [
+        {
+            "amount": to_stripe_amount(line.amount, currency),
+            "description": line.description[:_LONGEST_DESCRIPTION],
+            "period": {"start": int(line.period.start.timestamp()), "end": int(line.period.end.timestamp())},
+            "discountable": False,
+            "metadata": {OUR_LINE: line.line_id},
+        }
+        for line in lines
+    ]
+
+
+def card_session_params(session: NewCardSession) -> dict[str, Any]:
+    return {
+        "mode": "setup",
+        "customer": session.customer_id,
+        "allowed_payment_method_types": ["card"],
+        "success_url": session.success_url,
+        "cancel_url": session.cancel_url,
+        "metadata": dict(session.metadata),
+        "setup_intent_data": {"metadata": dict(session.metadata)},
+    }
+
+
+def payment_session_params(session: NewPaymentSession) -> dict[str, Any]:
+    price = {
+        "currency": session.currency.lower(),
+        "unit_amount": to_stripe_amount(session.amount, session.currency),
+        "product_data": {"name": session.description},
+    }
+    intent: dict[str, Any] = {"metadata": dict(session.metadata)}
+    if session.save_card:
+        intent["setup_future_usage"] = "off_session"
+    return {
+        "mode": "payment",
+        "customer": session.customer_id,
+        # Cards settle at once; with slower methods the invoice could be collected a second time meanwhile.
+        "allowed_payment_method_types": ["card"],
+        "line_items": [{"price_data": price, "quantity": 1}],
+        "payment_intent_data": intent,
+        "success_url": session.success_url,
+        "cancel_url": session.cancel_url,
+        "metadata": dict(session.metadata),
+    }
+
+
+def customer(body: Json) -> ProviderCustomer:
+    if body.get("deleted"):
+        return ProviderCustomer(body["id"], deleted=True)
+    return ProviderCustomer(
+        id=body["id"],
+        deleted=False,
+        default_payment_method_id=reference((body.get("invoice_settings") or {}).get("default_payment_method")),
+    )
+
+
+def invoice(body: Json) -> ProviderInvoice:
+    currency = body["currency"].upper()
+
+    def amount(name: str) -> Decimal:
+        return from_stripe_amount(body[name], currency)
+
+    return ProviderInvoice(
+        id=body["id"],
+        status=ProviderInvoiceStatus(body["status"]),
+        customer_id=reference(body["customer"]) or "",
+        currency=currency,
+        subtotal=amount("subtotal"),
+        total=amount("total"),
+        amount_due=amount("amount_due"),
+        amount_paid=amount("amount_paid"),
+        amount_paid_elsewhere=amount("amount_paid_off_stripe"),
+        amount_remaining=amount("amount_remaining"),
+        starting_balance=amount("starting_balance"),
+        auto_advance=body["auto_advance"],
+        hosted_url=body.get("hosted_invoice_url"),
+        pdf_url=body.get("invoice_pdf"),
+        paid_at=instant(body["status_transitions"].get("paid_at")),
+        attempts=body["attempt_count"],
+        next_attempt_at=instant(body.get("next_payment_attempt")),
+        payment_id=_default_payment_id(body.get("payments")),
+    )
+
+
+def invoice_line(body: Json, currency: str) -> ProviderInvoiceLine:
+    return ProviderInvoiceLine(
+        body["id"], (body.get("metadata") or {}).get(OUR_LINE), from_stripe_amount(body["amount"], currency)
+    )
+
+
+def invoice_payment(body: Json) -> InvoicePayment:
+    paid = body.get("amount_paid")
+    intent = body["payment"].get("payment_intent")
+    return InvoicePayment(
+        id=body["id"],
+        invoice_id=reference(body["invoice"]) or "",
+        status=body["status"],
+        amount_paid=None if paid is None else from_stripe_amount(paid, body["currency"]),
+        is_default=body["is_default"],
+        payment=payment(intent) if isinstance(intent, Mapping) else None,
+    )
+
+
+def payment(body: Json) -> ProviderPayment:
+    """A PaymentIntent; card and refunds are known only when `latest_charge` was expanded."""
+    latest = body.get("latest_charge")
+    charge: Json = latest if isinstance(latest, Mapping) else {}
+    failure = body.get("last_payment_error") or {}
+    currency = body["currency"]
+    return ProviderPayment(
+        id=body["id"],
+        status=ProviderPaymentStatus(body["status"]),
+        currency=currency.upper(),
+        amount=from_stripe_amount(body["amount"], currency),
+        amount_received=from_stripe_amount(body.get("amount_received") or 0, currency),
+        amount_refunded=from_stripe_amount(charge.get("amount_refunded") or 0, currency),
+        payment_method_id=reference(body.get("payment_method")),
+        card=card(charge.get("payment_method_details")),
+        failure_code=failure.get("decline_code") or failure.get("code"),
+        failure_message=failure.get("message"),
+        metadata=body.get("metadata") or {},
+        charged_at=instant(charge.get("created")) if charge.get("paid") else None,
+    )
+
+
+def payment_method(body: Json) -> ProviderPaymentMethod:
+    details = card(body) or CardDetails("card", None, None)
+    return ProviderPaymentMethod(body["id"], reference(body.get("customer")), details, _instant(body["created"]))
+
+
+def card(details: Json | None) -> CardDetails | None:
+    """The method that was used: brand and last four digits where it was a card, the type alone otherwise."""
+    if not details:
+        return None
+    kind = details["type"]
+    shown = details.get(kind) or {}
+    return CardDetails(kind, shown.get("brand"), shown.get("last4"))
+
+
+def session(body: Json) -> ProviderSession:
+    return ProviderSession(
+        id=body["id"],
+        mode=body["mode"],
+        status=body.get("status") or "open",
+        paid=body["payment_status"] == "paid",
+        url=body.get("url"),
+        setup_intent_id=reference(body.get("setup_intent")),
+        payment_id=reference(body.get("payment_intent")),
+        metadata=body.get("metadata") or {},
+        created_at=_instant(body["created"]),
+        expires_at=_instant(body["expires_at"]),
+    )
+
+
+def setup(body: Json) -> ProviderSetup:
+    return ProviderSetup(
+        id=body["id"],
+        status=body["status"],
+        payment_method_id=reference(body.get("payment_method")),
+        metadata=body.get("metadata") or {},
+    )
+
+
+def reference(value: Any) -> str | None:
+    """The id in a field that holds an id, the expanded object, or nothing."""
+    if isinstance(value, Mapping):
+        return str(value["id"])
+    return value if value is None else str(value)
+
+
+def instant(seconds: int | None) -> datetime | None:
+    return None if seconds is None else _instant(seconds)
+
+
+def _instant(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _default_payment_id(payments: Json | None) -> str | None:
+    for item in (payments or {}).get("data", []):
+        if item["is_default"]:
+            return reference(item["payment"].get("payment_intent"))
+    return None
+
+
+def _not_representable(amount: Decimal, currency: str) -> InvalidInput:
+    return InvalidInput(
+        "amount_not_representable",
+        f"{amount:f} {currency.upper()} has no exact amount at the payment provider",
+        hint="Collect this invoice outside the provider and record the payment.",
+    )

@@ -1,0 +1,45 @@
+"""All tables, one file per aggregate. Importing this package fills `Base.metadata`."""
+
+from ledger.models.base import Base
+from ledger.models.checkout import Checkout
+from ledger.models.connection import Connection, Mapping
+from ledger.models.customer import Customer
+from ledger.models.feature import Feature
+from ledger.models.invoice import Invoice, InvoiceCounter, InvoiceLine
+from ledger.models.key import ApiKey
+from ledger.models.meter import Meter, MeterVersion
+from ledger.models.payment import Payment
+from ledger.models.plan import Plan, Price, PriceVersion
+from ledger.models.quantity import Quantity
+from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
+from ledger.models.subscription import Subscription
+from ledger.models.tenant import Environment, Tenant
+from ledger.models.work import InboxEvent, OutboxItem
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "Base",
+    "Checkout",
+    "Connection",
+    "Customer",
+    "Environment",
+    "Feature",
+    "GateResult",
+    "IdempotentRequest",
+    "InboxEvent",
+    "Invoice",
+    "InvoiceCounter",
+    "InvoiceLine",
+    "Mapping",
+    "Meter",
+    "MeterVersion",
+    "OutboxItem",
+    "Payment",
+    "Plan",
+    "Price",
+    "PriceVersion",
+    "Quantity",
+    "Subscription",
+    "Tenant",
+]

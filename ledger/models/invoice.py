@@ -1,0 +1,98 @@
+"""Invoices, their lines, and the counters behind gapless numbers.
+
+Triggers (see the migrations) refuse any change to the lines and amounts of an invoice that has left draft.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, column, null, or_
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ledger.models.base import Base, Entity, Scoped, in_environment, one_of, scoped_key
+
+
+class Invoice(Entity, Base):
+    __tablename__ = "invoices"
+    __table_args__ = (
+        in_environment(),
+        scoped_key("customers", "customer_id"),
+        scoped_key("subscriptions", "subscription_id"),
+        UniqueConstraint(
+            "tenant_id", "environment_id", "subscription_id", "period_start", name="uq_invoices_subscription_period"
+        ),
+        UniqueConstraint("tenant_id", "environment_id", "number", name="uq_invoices_number"),
+        one_of("status", "draft", "finalized", "void"),
+        CheckConstraint(or_(column("status") != "finalized", column("number").is_not(null())), name="has_number"),
+        one_of("payment_status", "pending", "processing", "paid", "failed", "partially_paid", "refunded"),
+        one_of("collection_method", "charge_automatically", "send_invoice"),
+        Index("ix_invoices_newest", "tenant_id", "environment_id", "created_at", "id"),
+        Index("ix_invoices_customer", "tenant_id", "environment_id", "customer_id", "created_at"),
+        Index("ix_invoices_period_end", "period_end", "status"),
+    )
+
+    customer_id: Mapped[str]
+    subscription_id: Mapped[str | None]
+    number: Mapped[str | None]
+    status: Mapped[str]
+    payment_status: Mapped[str]
+    currency: Mapped[str]
+    subtotal: Mapped[Decimal]
+    total: Mapped[Decimal]
+    amount_due: Mapped[Decimal]
+    amount_paid: Mapped[Decimal]
+    period_start: Mapped[datetime]
+    period_end: Mapped[datetime]
+    collection_method: Mapped[str]
+    watermark: Mapped[datetime | None]
+    inputs_hash: Mapped[str | None]
+    code_version: Mapped[str | None]
+    priced_at: Mapped[datetime | None]
+    finalized_at: Mapped[datetime | None]
+    paid_at: Mapped[datetime | None]
+    voided_at: Mapped[datetime | None]
+    payment_details: Mapped[dict[str, Any] | None]
+    stripe_hosted_invoice_url: Mapped[str | None]
+    invoice_pdf_url: Mapped[str | None]
+    meta: Mapped[dict[str, str]]
+    created_at: Mapped[datetime]
+
+
+class InvoiceLine(Entity, Base):
+    __tablename__ = "invoice_lines"
+    __table_args__ = (
+        scoped_key("invoices", "invoice_id"),
+        scoped_key("price_versions", "price_id", "price_version", to=("price_id", "version")),
+        scoped_key("meter_versions", "meter_id", "meter_version", to=("meter_id", "version")),
+        UniqueConstraint("tenant_id", "environment_id", "invoice_id", "key", name="uq_invoice_lines_key"),
+        one_of("price_type", "fixed", "usage"),
+    )
+
+    invoice_id: Mapped[str]
+    key: Mapped[str]
+    position: Mapped[int]
+    display_name: Mapped[str]
+    price_type: Mapped[str]
+    quantity: Mapped[Decimal]
+    amount: Mapped[Decimal]
+    unrounded: Mapped[Decimal]
+    period_start: Mapped[datetime]
+    period_end: Mapped[datetime]
+    price_id: Mapped[str]
+    price_version: Mapped[int]
+    meter_id: Mapped[str | None]
+    meter_version: Mapped[int | None]
+    breakdown: Mapped[list[Any]]
+    watermark: Mapped[datetime | None]
+    quantity_hash: Mapped[str | None]
+
+
+class InvoiceCounter(Scoped, Base):
+    """The last number given in one environment and month (YYYYMM, UTC)."""
+
+    __tablename__ = "invoice_counters"
+    __table_args__ = (in_environment(),)
+
+    month: Mapped[str] = mapped_column(primary_key=True)
+    last_number: Mapped[int]

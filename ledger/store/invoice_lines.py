@@ -1,0 +1,86 @@
+"""The lines of an invoice: `billing.invoice.LineDraft` with an id."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import and_, delete, select
+from sqlalchemy.orm import Session
+
+from billing.invoice import LineDraft
+from billing.money import format_decimal
+from billing.period import Period
+from billing.rating import TierUse
+from billing.scope import Scope
+from ledger.ids import new_id
+from ledger.models import InvoiceLine
+from ledger.store.rows import in_chunks, in_scope, scoped
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineRecord(LineDraft):
+    """A stored line. Its id stays the same for as long as its key is on the invoice, however often it is priced."""
+
+    id: str
+
+
+def lines_of(session: Session, scope: Scope, invoice_ids: Collection[str]) -> dict[str, tuple[LineRecord, ...]]:
+    """Invoice id -> its lines in order; an invoice without lines has none."""
+    rows = select(InvoiceLine).where(in_scope(InvoiceLine, scope)).order_by(InvoiceLine.position)
+    found: dict[str, list[LineRecord]] = {invoice_id: [] for invoice_id in invoice_ids}
+    for some in in_chunks(invoice_ids):
+        for row in session.scalars(rows.where(InvoiceLine.invoice_id.in_(some))):
+            found[row.invoice_id].append(_record(row))
+    return {invoice_id: tuple(lines) for invoice_id, lines in found.items()}
+
+
+def write_lines(session: Session, scope: Scope, invoice_id: str, lines: Sequence[LineDraft], now: datetime) -> None:
+    """Makes `lines` the lines of a draft. The caller holds the invoice's row."""
+    these = and_(in_scope(InvoiceLine, scope), InvoiceLine.invoice_id == invoice_id)
+    known = {row.key: row.id for row in session.execute(select(InvoiceLine.key, InvoiceLine.id).where(these))}
+    session.execute(delete(InvoiceLine).where(these))
+    for position, line in enumerate(lines):
+        line_id = known.get(line.key) or new_id("line", now)
+        session.add(
+            InvoiceLine(**scoped(scope, invoice_id=invoice_id, id=line_id, position=position, **_columns(line)))
+        )
+    session.flush()
+    session.expunge_all()
+
+
+def _columns(line: LineDraft) -> dict[str, Any]:
+    values = {item.name: getattr(line, item.name) for item in fields(LineDraft)}
+    period: Period = values.pop("period")
+    values["breakdown"] = [_tier_to_json(tier) for tier in line.breakdown]
+    return {**values, "period_start": period.start, "period_end": period.end}
+
+
+def _record(row: InvoiceLine) -> LineRecord:
+    return LineRecord(
+        id=row.id,
+        key=row.key,
+        display_name=row.display_name,
+        price_type=row.price_type,  # type: ignore[arg-type]
+        quantity=row.quantity,
+        amount=row.amount,
+        unrounded=row.unrounded,
+        period=Period(row.period_start, row.period_end),
+        price_id=row.price_id,
+        price_version=row.price_version,
+        meter_id=row.meter_id,
+        meter_version=row.meter_version,
+        breakdown=tuple(_tier_from_json(tier) for tier in row.breakdown),
+        watermark=row.watermark,
+        quantity_hash=row.quantity_hash,
+    )
+
+
+def _tier_to_json(tier: TierUse) -> dict[str, str | None]:
+    return {name: None if value is None else format_decimal(value) for name, value in tier._asdict().items()}
+
+
+def _tier_from_json(tier: dict[str, str | None]) -> TierUse:
+    values: dict[str, Any] = {name: None if text is None else Decimal(text) for name, text in tier.items()}
+    return TierUse(**values)

@@ -1,0 +1,80 @@
+"""Lists of invoices: a caller's, and those that the pipelines have work on."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import and_, exists, select
+from sqlalchemy.orm import Session
+
+from billing.invoice import InvoiceStatus
+from billing.scope import Scope
+from ledger.models import Connection, Invoice, Mapping
+from ledger.page import DEFAULT_LIMIT, Page, paginate
+from ledger.store.invoice_record import InvoiceRecord, with_lines
+from ledger.store.rows import in_scope, scope_of
+
+
+def list_invoices(
+    session: Session,
+    scope: Scope,
+    *,
+    customer_id: str | None = None,
+    subscription_id: str | None = None,
+    status: str | None = None,
+    payment_status: str | None = None,
+    cursor: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Page[InvoiceRecord]:
+    """Invoices with their lines, newest first; `customer_id` is our id."""
+    wanted = {
+        Invoice.customer_id: customer_id,
+        Invoice.subscription_id: subscription_id,
+        Invoice.status: status,
+        Invoice.payment_status: payment_status,
+    }
+    rows = select(Invoice).where(in_scope(Invoice, scope))
+    rows = rows.where(*(column == value for column, value in wanted.items() if value is not None))
+    page = paginate(session, rows, Invoice.created_at, Invoice.id, lambda row: row, cursor, limit)
+    return Page(with_lines(session, scope, page.items), page.next_cursor)
+
+
+def drafts_of(
+    session: Session, period_end_from: datetime, period_end_to: datetime
+) -> list[tuple[Scope, InvoiceRecord]]:
+    """Drafts of all environments whose period ends in [from, to), oldest first."""
+    due = and_(Invoice.period_end >= period_end_from, Invoice.period_end < period_end_to)
+    rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.DRAFT.value)
+    return _with_scopes(session, session.scalars(rows.order_by(Invoice.created_at, Invoice.id)))
+
+
+def to_sync(session: Session, period_end_from: datetime, period_end_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
+    """Finalized invoices whose period ends in [from, to) and that an active connection has not been told of in full.
+
+    Whether a connection wants invoices (`sync_config`) is for the caller to say.
+    """
+    done = exists().where(
+        Mapping.tenant_id == Connection.tenant_id,
+        Mapping.environment_id == Connection.environment_id,
+        Mapping.connection_id == Connection.id,
+        Mapping.entity == "invoice",
+        Mapping.entity_id == Invoice.id,
+        Mapping.state == "done",
+    )
+    unfinished = exists().where(
+        Connection.tenant_id == Invoice.tenant_id,
+        Connection.environment_id == Invoice.environment_id,
+        Connection.status == "active",
+        Connection.deleted_at.is_(None),
+        ~done,
+    )
+    due = and_(Invoice.period_end >= period_end_from, Invoice.period_end < period_end_to)
+    rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, unfinished)
+    return _with_scopes(session, session.scalars(rows.order_by(Invoice.finalized_at, Invoice.id)))
+
+
+def _with_scopes(session: Session, rows: Iterable[Invoice]) -> list[tuple[Scope, InvoiceRecord]]:
+    by_scope: defaultdict[Scope, list[Invoice]] = defaultdict(list)
+    for row in rows:
+        by_scope[scope_of(row)].append(row)
+    return [(scope, record) for scope, some in by_scope.items() for record in with_lines(session, scope, some)]

@@ -1,0 +1,220 @@
+"""The life of an invoice: one draft per subscription and period, priced until finalized, then paid or void."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy.orm import Session
+
+from billing.errors import Conflict, NotFound
+from billing.invoice import INVOICE_MOVES, PAYMENT_MOVES, InvoiceStatus, LineDraft, PaymentStatus, check_move, total
+from billing.money import round_amount
+from billing.period import Period
+from billing.scope import Scope
+from ledger.ids import new_id
+from ledger.models import Invoice
+from ledger.store.invoice_lines import LineRecord, write_lines
+from ledger.store.invoice_numbers import hold_numbers, take_number
+from ledger.store.invoice_queries import drafts_of, list_invoices, to_sync
+from ledger.store.invoice_record import InvoiceRecord, with_lines
+from ledger.store.rows import affected, in_scope, insert_new, scoped
+from ledger.store.subscriptions import SubscriptionRecord
+
+__all__ = [
+    "InvoiceRecord",
+    "LineRecord",
+    "drafts_of",
+    "ensure_draft",
+    "finalize",
+    "get_invoice",
+    "list_invoices",
+    "record_payment_state",
+    "replace_lines",
+    "set_links",
+    "to_sync",
+    "void",
+]
+
+
+def ensure_draft(
+    session: Session, scope: Scope, subscription: SubscriptionRecord, period: Period, now: datetime
+) -> InvoiceRecord:
+    """The invoice of a subscription's period, made as an empty draft if there is none.
+
+    Run twice or at once it is the same invoice, which may have left draft by then: look at its status.
+    """
+    nothing = round_amount(Decimal(0), subscription.currency)
+    values = scoped(
+        scope,
+        id=new_id("inv", now),
+        customer_id=subscription.customer_id,
+        subscription_id=subscription.id,
+        status=InvoiceStatus.DRAFT.value,
+        payment_status=PaymentStatus.PENDING.value,
+        currency=subscription.currency,
+        subtotal=nothing,
+        total=nothing,
+        amount_due=nothing,
+        amount_paid=nothing,
+        period_start=period.start,
+        period_end=period.end,
+        collection_method=subscription.collection_method,
+        meta={},
+        created_at=now,
+    )
+    insert_new(session, Invoice, values)
+    of_period = and_(Invoice.subscription_id == subscription.id, Invoice.period_start == period.start)
+    row = session.scalars(select(Invoice).where(in_scope(Invoice, scope), of_period)).one()
+    return with_lines(session, scope, [row])[0]
+
+
+def replace_lines(
+    session: Session,
+    scope: Scope,
+    invoice_id: str,
+    lines: Sequence[LineDraft],
+    inputs_hash: str,
+    watermark: datetime | None,
+    code_version: str,
+    now: datetime,
+) -> InvoiceRecord:
+    """Makes `lines` the lines of a draft and their sum its total. The same lines again change nothing but `priced_at`.
+
+    A negative total is owed to the customer: nothing is due.
+    NotFound `invoice_not_found`, Conflict `invoice_not_draft`.
+    """
+    currency = get_invoice(session, scope, invoice_id).currency
+    amount = total(lines, currency)
+    priced = {
+        "subtotal": amount,
+        "total": amount,
+        "amount_due": max(amount, round_amount(Decimal(0), currency)),
+        "inputs_hash": inputs_hash,
+        "watermark": watermark,
+        "code_version": code_version,
+        "priced_at": now,
+    }
+    # The update also holds the row, so that nobody finalizes between it and the lines.
+    if affected(session, update(Invoice).where(_is_draft(scope, invoice_id)).values(priced)) == 0:
+        raise _not_draft()
+    write_lines(session, scope, invoice_id, lines, now)
+    return get_invoice(session, scope, invoice_id)
+
+
+def finalize(
+    session: Session, scope: Scope, invoice_id: str, now: datetime, expected_inputs_hash: str | None = None
+) -> InvoiceRecord:
+    """Gives a draft its number and freezes it; with nothing due it is paid at once.
+
+    With `expected_inputs_hash` only if the draft still is what was checked. NotFound `invoice_not_found`, Conflict
+    `invoice_not_draft`, `invoice_changed`.
+    """
+    # The counter is locked before the invoice: of two transactions that finalize several each, one waits for the other,
+    # never both. It moves once nothing can refuse any more, so a caller that carries on after an error leaves no gap.
+    month = hold_numbers(session, scope, now)
+    draft = _locked(session, scope, invoice_id)
+    if draft.status != InvoiceStatus.DRAFT:
+        raise _not_draft()
+    if expected_inputs_hash is not None and expected_inputs_hash != draft.inputs_hash:
+        raise Conflict(
+            "invoice_changed",
+            "the draft was priced again after it was checked",
+            hint="Run the checks again, then finalize.",
+        )
+    frozen: dict[str, Any] = {
+        "status": InvoiceStatus.FINALIZED.value,
+        "finalized_at": now,
+        "number": take_number(session, scope, month),
+    }
+    if draft.amount_due == 0:
+        frozen |= {"payment_status": PaymentStatus.PAID.value, "paid_at": now}
+    session.execute(update(Invoice).where(_is_draft(scope, invoice_id)).values(frozen))
+    return get_invoice(session, scope, invoice_id)
+
+
+def void(session: Session, scope: Scope, invoice_id: str, now: datetime) -> InvoiceRecord:
+    """Voids an invoice; one that is void stays so. NotFound `invoice_not_found`, Conflict from INVOICE_MOVES."""
+    row = _locked(session, scope, invoice_id)
+    if row.status != InvoiceStatus.VOID:
+        check_move(INVOICE_MOVES, InvoiceStatus(row.status), InvoiceStatus.VOID)
+        _set(session, scope, invoice_id, status=InvoiceStatus.VOID.value, voided_at=now)
+    return get_invoice(session, scope, invoice_id)
+
+
+def get_invoice(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecord:
+    """An invoice with its lines. NotFound `invoice_not_found`."""
+    row = session.scalar(select(Invoice).where(in_scope(Invoice, scope), Invoice.id == invoice_id))
+    if row is None:
+        raise _missing()
+    return with_lines(session, scope, [row])[0]
+
+
+def record_payment_state(
+    session: Session,
+    scope: Scope,
+    invoice_id: str,
+    amount_paid: Decimal,
+    payment_status: PaymentStatus,
+    paid_at: datetime | None,
+    payment_details: Mapping[str, Any] | None,
+) -> InvoiceRecord:
+    """What the provider says about paying. A report that PAYMENT_MOVES does not allow is old: it changes nothing.
+
+    A second report of the same state may add to `amount_paid`, never take away, and keeps the first `paid_at`.
+    NotFound `invoice_not_found`, Conflict `invoice_not_finalized`.
+    """
+    row = _locked(session, scope, invoice_id)
+    if row.status == InvoiceStatus.DRAFT:
+        raise Conflict("invoice_not_finalized", "a draft cannot be paid", hint="Finalize the invoice first.")
+    old, new = PaymentStatus(row.payment_status), PaymentStatus(payment_status)
+    if new == old or new in PAYMENT_MOVES[old]:
+        _set(
+            session,
+            scope,
+            invoice_id,
+            payment_status=new.value,
+            amount_paid=max(amount_paid, row.amount_paid),
+            paid_at=row.paid_at or paid_at,
+            payment_details=row.payment_details if payment_details is None else dict(payment_details),
+        )
+    return get_invoice(session, scope, invoice_id)
+
+
+def set_links(
+    session: Session, scope: Scope, invoice_id: str, hosted_url: str | None, pdf_url: str | None
+) -> InvoiceRecord:
+    """Where the provider shows the invoice; None keeps what is known. NotFound `invoice_not_found`."""
+    links = {"stripe_hosted_invoice_url": hosted_url, "invoice_pdf_url": pdf_url}
+    _set(session, scope, invoice_id, **{name: url for name, url in links.items() if url is not None})
+    return get_invoice(session, scope, invoice_id)
+
+
+def _locked(session: Session, scope: Scope, invoice_id: str) -> Invoice:
+    rows = select(Invoice).where(in_scope(Invoice, scope), Invoice.id == invoice_id).with_for_update()
+    row = session.scalar(rows)
+    if row is None:
+        raise _missing()
+    return row
+
+
+def _set(session: Session, scope: Scope, invoice_id: str, **values: Any) -> None:
+    if values:
+        session.execute(update(Invoice).where(in_scope(Invoice, scope), Invoice.id == invoice_id).values(values))
+
+
+def _is_draft(scope: Scope, invoice_id: str) -> ColumnElement[bool]:
+    return and_(in_scope(Invoice, scope), Invoice.id == invoice_id, Invoice.status == InvoiceStatus.DRAFT.value)
+
+
+def _missing() -> NotFound:
+    return NotFound("invoice_not_found", "no such invoice", field="invoice_id")
+
+
+def _not_draft() -> Conflict:
+    return Conflict(
+        "invoice_not_draft",
+        "the invoice is not a draft any more",
+        hint="A finalized invoice never changes; correct it on a later one.",
+    )

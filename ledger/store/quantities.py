@@ -1,0 +1,62 @@
+"""Billable quantities of a subscription's period, one per usage price."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from billing.scope import Scope
+from ledger.models import Quantity
+from ledger.store.rows import in_scope, scoped, upsert
+
+
+@dataclass(frozen=True)
+class QuantityRecord:
+    """`builds` names the rollup builds that were read, `quantity_hash` stands for everything that was."""
+
+    subscription_id: str
+    period_start: datetime
+    period_end: datetime
+    price_id: str
+    price_version: int
+    meter_id: str
+    meter_version: int
+    quantity: Decimal
+    events: int
+    quantity_hash: str
+    watermark: datetime
+    builds: dict[str, int]
+    computed_at: datetime
+
+
+def put_quantity(session: Session, scope: Scope, record: QuantityRecord) -> None:
+    """Writes the quantity of (subscription, period_start, price), over an earlier one."""
+    upsert(session, Quantity, scoped(scope, **vars(record)))
+
+
+def quantities_of(session: Session, scope: Scope, subscription_id: str, period_start: datetime) -> list[QuantityRecord]:
+    """The quantities of one period, by price id."""
+    rows = select(Quantity).where(
+        in_scope(Quantity, scope), Quantity.subscription_id == subscription_id, Quantity.period_start == period_start
+    )
+    return [_record(row) for row in session.scalars(rows.order_by(Quantity.price_id))]
+
+
+def _record(row: Quantity) -> QuantityRecord:
+    return QuantityRecord(
+        subscription_id=row.subscription_id,
+        period_start=row.period_start,
+        period_end=row.period_end,
+        price_id=row.price_id,
+        price_version=row.price_version,
+        meter_id=row.meter_id,
+        meter_version=row.meter_version,
+        quantity=row.quantity,
+        events=row.events,
+        quantity_hash=row.quantity_hash,
+        watermark=row.watermark,
+        builds=row.builds,
+        computed_at=row.computed_at,
+    )

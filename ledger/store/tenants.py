@@ -1,0 +1,91 @@
+"""Tenants and environments."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from billing.errors import Conflict, NotFound
+from billing.scope import Scope
+from ledger.ids import new_id
+from ledger.models import Environment, Tenant
+from ledger.store.rows import insert_new
+
+
+@dataclass(frozen=True)
+class TenantRecord:
+    id: str
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class EnvironmentRecord:
+    id: str
+    tenant_id: str
+    name: str
+    kind: str
+    timezone: str
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.tenant_id, self.id)
+
+
+def create_tenant(session: Session, name: str, now: datetime) -> TenantRecord:
+    """A new tenant. Conflict `tenant_exists` when the name is taken."""
+    tenant = TenantRecord(new_id("tenant", now), name, now)
+    if not insert_new(session, Tenant, {"id": tenant.id, "name": name, "created_at": now}):
+        raise Conflict("tenant_exists", "a tenant of this name exists", field="name", hint="Choose another name.")
+    return tenant
+
+
+def find_tenant(session: Session, name: str) -> TenantRecord | None:
+    """The tenant of that name, if any."""
+    row = session.scalar(select(Tenant).where(Tenant.name == name))
+    return None if row is None else TenantRecord(row.id, row.name, row.created_at)
+
+
+def create_environment(
+    session: Session, tenant_id: str, name: str, kind: str, timezone: str, now: datetime
+) -> EnvironmentRecord:
+    """A new environment, `kind` "test" or "live". Conflict `environment_exists`, NotFound `tenant_not_found`."""
+    if session.get(Tenant, tenant_id) is None:
+        raise NotFound("tenant_not_found", "no such tenant", field="tenant_id")
+    record = EnvironmentRecord(new_id("env", now), tenant_id, name, kind, timezone)
+    values = {
+        "tenant_id": tenant_id,
+        "id": record.id,
+        "name": name,
+        "kind": kind,
+        "timezone": timezone,
+        "created_at": now,
+    }
+    if not insert_new(session, Environment, values):
+        raise Conflict("environment_exists", "the tenant has an environment of this name", field="name")
+    return record
+
+
+def get_environment(session: Session, scope: Scope) -> EnvironmentRecord:
+    """The environment of a scope. NotFound `environment_not_found`."""
+    row = session.get(Environment, (scope.tenant_id, scope.environment_id))
+    if row is None:
+        raise NotFound("environment_not_found", "no such environment")
+    return _record(row)
+
+
+def list_environments(session: Session, tenant_id: str) -> list[EnvironmentRecord]:
+    """A tenant's environments, oldest first."""
+    rows = select(Environment).where(Environment.tenant_id == tenant_id)
+    return [_record(row) for row in session.scalars(rows.order_by(Environment.created_at, Environment.id))]
+
+
+def list_scopes(session: Session) -> list[Scope]:
+    """Every environment of every tenant."""
+    rows = session.scalars(select(Environment).order_by(Environment.tenant_id, Environment.id))
+    return [Scope(row.tenant_id, row.id) for row in rows]
+
+
+def _record(row: Environment) -> EnvironmentRecord:
+    return EnvironmentRecord(row.id, row.tenant_id, row.name, row.kind, row.timezone)

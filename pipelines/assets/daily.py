@@ -1,0 +1,56 @@
+"""What all assets share: days as partitions, any range of them in one run, an owner, a version, and retries."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import dagster as dg
+
+from billing.errors import Unavailable
+from pipelines.partitions import DAYS
+
+__all__ = ["CODE_VERSION", "OWNERS", "WAREHOUSE_POOL", "daily_asset", "retried_when_unavailable"]
+
+CODE_VERSION = version("tallyhouse")
+OWNERS = ["team:billing"]
+WAREHOUSE_POOL = "warehouse"
+STRIPE_POOL = "stripe"
+
+_RETRIES = 3
+_WAIT_SECONDS = 5
+
+
+def daily_asset(
+    *,
+    group: str,
+    description: str,
+    kinds: set[str],
+    deps: Sequence[dg.AssetsDefinition] = (),
+    pool: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` with the parameters that every asset of the pipeline shares."""
+    with warnings.catch_warnings():
+        # `backfill_policy` is in beta; without it a backfill of a year is 365 runs.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.asset(
+            group_name=group,
+            description=description,
+            kinds=kinds,
+            deps=deps,
+            pool=pool,
+            owners=OWNERS,
+            code_version=CODE_VERSION,
+            partitions_def=DAYS,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+        )
+
+
+@contextmanager
+def retried_when_unavailable() -> Iterator[None]:
+    """Run the step again later when a dependency was down; any other error would only come back."""
+    try:
+        yield
+    except Unavailable as error:
+        raise dg.RetryRequested(_RETRIES, error.retry_after_seconds or _WAIT_SECONDS) from error

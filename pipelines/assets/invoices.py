@@ -1,0 +1,154 @@
+"""A billing day: quantities, drafts, prices, final invoices. What fails for one subscription is listed, not raised."""
+
+from collections import defaultdict
+from decimal import Decimal
+
+import dagster as dg
+
+from billing.money import to_minor
+from pipelines.assets.daily import CODE_VERSION, WAREHOUSE_POOL, daily_asset, retried_when_unavailable
+from pipelines.assets.markdown import failure_table, table
+from pipelines.assets.usage import usage_hourly
+from pipelines.day_range import window_of_tags
+from pipelines.resources import Tally
+from pipelines.steps.collect_quantities import collect_quantities
+from pipelines.steps.draft_invoices import draft_invoices as make_drafts
+from pipelines.steps.finalize_invoices import finalize_invoices
+from pipelines.steps.price_invoices import price_invoices
+
+__all__ = ["billable_quantities", "draft_invoices", "finalized_invoices", "priced_invoices"]
+
+
+@daily_asset(
+    group="quantities",
+    kinds={"clickhouse", "python"},
+    deps=[usage_hourly],
+    pool=WAREHOUSE_POOL,
+    description=(
+        "The number that each metered price of each period ending on this day is applied to, with the rollup builds "
+        "and the watermark it was read at. Periods whose invoice is final are left alone."
+    ),
+)
+def billable_quantities(
+    context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]
+) -> dg.MaterializeResult[None]:
+    """One call of the step; its answers as metadata."""
+    with retried_when_unavailable():
+        done = collect_quantities(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
+    return dg.MaterializeResult(
+        metadata={
+            "due": done.due,
+            "settled": done.settled,
+            "quantities": done.quantities,
+            "changed": done.changed,
+            "queries": done.queries,
+            "failed": len(done.failures),
+            "failures": failure_table(done.failures),
+        }
+    )
+
+
+@daily_asset(
+    group="invoices",
+    kinds={"python"},
+    deps=[billable_quantities],
+    description="One draft for each period ending on this day; a period that has an invoice keeps it.",
+)
+def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
+    """One call of the step; its answers as metadata."""
+    with retried_when_unavailable():
+        done = make_drafts(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+    return dg.MaterializeResult(
+        metadata={
+            "due": done.due,
+            "created": len(done.created),
+            "already drafts": done.already_drafts,
+            "settled": done.settled,
+            "failed": len(done.failures),
+            "failures": failure_table(done.failures),
+        }
+    )
+
+
+@daily_asset(
+    group="invoices",
+    kinds={"python"},
+    deps=[draft_invoices, billable_quantities],
+    description=(
+        "The drafts with their lines: the prices in force when the period began, applied to the recorded quantities. "
+        "The same inputs give the same bytes."
+    ),
+)
+def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
+    """One call of the step; its answers as metadata."""
+    with retried_when_unavailable():
+        done = price_invoices(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), CODE_VERSION)
+    totals: defaultdict[str, list[Decimal]] = defaultdict(list)
+    for invoice in done.invoices:
+        totals[invoice.currency].append(invoice.total)
+    return dg.MaterializeResult(
+        metadata={
+            "priced": len(done.invoices),
+            "changed": sum(invoice.changed for invoice in done.invoices),
+            "failed": len(done.failures),
+            **_minor_totals(totals),
+            "invoices": table(
+                ("environment", "subscription", "invoice", "lines", "total", "changed"),
+                [
+                    (
+                        i.scope.environment_id,
+                        i.subscription_id,
+                        i.invoice_id,
+                        i.lines,
+                        f"{i.total} {i.currency}",
+                        i.changed,
+                    )
+                    for i in done.invoices
+                ],
+            ),
+            "failures": failure_table(done.failures),
+        }
+    )
+
+
+@daily_asset(
+    group="invoices",
+    kinds={"python"},
+    deps=[priced_invoices],
+    description=(
+        "Drafts whose gates have passed get their number and never change again. The stored results of the checks are "
+        "verified once more, against what the invoice says at that moment; the others are held and listed."
+    ),
+)
+def finalized_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
+    """One call of the step; its answers as metadata."""
+    with retried_when_unavailable():
+        done = finalize_invoices(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+    totals: defaultdict[str, list[Decimal]] = defaultdict(list)
+    for _, invoice in done.invoices:
+        totals[invoice.currency].append(invoice.total)
+    return dg.MaterializeResult(
+        metadata={
+            "finalized": len(done.invoices),
+            "held": len(done.held),
+            "failed": len(done.failures),
+            **_minor_totals(totals),
+            "numbers": table(
+                ("environment", "number", "invoice", "total"),
+                [(s.environment_id, i.number, i.id, f"{i.total} {i.currency}") for s, i in done.invoices],
+            ),
+            "held back": table(
+                ("environment", "subscription", "invoice", "reasons"),
+                [(h.scope.environment_id, h.subscription_id, h.invoice_id, "; ".join(h.reasons)) for h in done.held],
+            ),
+            "failures": failure_table(done.failures),
+        }
+    )
+
+
+def _minor_totals(amounts: dict[str, list[Decimal]]) -> dict[str, int]:
+    """Sums in the smallest unit: integers are plotted over the partitions, and a float would not be exact."""
+    return {
+        f"total in minor units, {currency}": sum(to_minor(amount, currency) for amount in some)
+        for currency, some in sorted(amounts.items())
+    }

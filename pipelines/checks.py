@@ -1,0 +1,133 @@
+"""Asset checks: the gates of M6 as people see them in Dagster.
+
+The results that decide are the stored ones (`steps.gate_invoices`): finalizing verifies them for each invoice on its
+own. So a gate that refuses some invoices is a warning here, and the run goes on to bill the others. It is an error and
+blocks its run when it refuses all of them, since then the fault is hardly one customer's, or when it could not look.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipelines.assets.daily import WAREHOUSE_POOL, retried_when_unavailable
+from pipelines.assets.invoices import billable_quantities, finalized_invoices, priced_invoices
+from pipelines.assets.markdown import failure_table, table
+from pipelines.assets.usage import usage_hourly
+from pipelines.day_range import window_of_tags
+from pipelines.resources import Tally
+from pipelines.steps.gate_invoices import Gate, GateReport
+from pipelines.steps.gate_quantities import gate_quantities
+from pipelines.steps.gate_totals import gate_totals
+from pipelines.steps.roll_up_usage import compare_rollups
+from pipelines.steps.unbilled import unbilled
+
+__all__ = ["CHECKS"]
+
+_OF_QUANTITIES = {
+    Gate.QUANTITIES_MATCH_RAW: "Each recorded quantity is what the events say, counted without rollups.",
+    Gate.IDENTITIES_COUNT_ONCE: "Everything received before the quantities were read has been compared for duplicates.",
+    Gate.EVENTS_ARE_USABLE: "No event of a metered period was left out for a missing or unreadable value.",
+}
+
+
+@dg.asset_check(
+    asset=usage_hourly,
+    blocking=True,
+    pool=WAREHOUSE_POOL,
+    description="Rollups of clean days equal the events they were built from.",
+)
+def rollup_matches_raw(context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.AssetCheckResult:
+    """Compares every meter and customer of the days."""
+    with retried_when_unavailable():
+        compared = compare_rollups(tally.warehouse, *window_of_tags(context.run.tags))
+    header = sorted({name for row in compared.mismatches for name in row})
+    rows = [[row.get(name, "") for name in header] for row in compared.mismatches]
+    return dg.AssetCheckResult(
+        passed=not compared.mismatches,
+        description=f"{len(compared.mismatches)} differences in {compared.days} days" if compared.mismatches else None,
+        metadata={"days": compared.days, "differences": len(rows), "rows": table(header, rows)},
+    )
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(gate.value, asset=billable_quantities, blocking=True, description=description)
+        for gate, description in _OF_QUANTITIES.items()
+    ],
+    pool=WAREHOUSE_POOL,
+)
+def quantity_gates(
+    context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]
+) -> Iterator[dg.AssetCheckResult]:
+    """One look at the events for the three gates of quantities."""
+    with retried_when_unavailable():
+        report = gate_quantities(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
+    for gate in _OF_QUANTITIES:
+        yield _result(gate, report.of(gate), billable_quantities.key)
+
+
+@dg.asset_check(
+    asset=priced_invoices,
+    blocking=True,
+    description="Each line rated anew from what it names gives its amount, and the lines sum to the total.",
+)
+def totals_match_lines(context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.AssetCheckResult:
+    """Looks at every draft of the days."""
+    with retried_when_unavailable():
+        report = gate_totals(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+    return _result(Gate.TOTALS_MATCH_LINES, report, priced_invoices.key)
+
+
+@dg.asset_check(
+    asset=finalized_invoices,
+    description="Every period that ended on this day has a final invoice. Blocks nothing: what is final goes on.",
+)
+def all_subscriptions_billed(
+    context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]
+) -> dg.AssetCheckResult:
+    """Lists what is due and open, with the reasons."""
+    with retried_when_unavailable():
+        left = unbilled(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+    return dg.AssetCheckResult(
+        passed=not left.open and not left.failures,
+        description=f"{len(left.open) + len(left.failures)} of {left.due} periods are not billed",
+        metadata={
+            "due": left.due,
+            "open": len(left.open),
+            "not billed": table(
+                ("environment", "subscription", "invoice", "reasons"),
+                [
+                    (due.scope.environment_id, due.subscription.id, due.invoice_id or "none", "; ".join(reasons))
+                    for due, reasons in left.open
+                ],
+            ),
+            "failures": failure_table(left.failures),
+        },
+    )
+
+
+CHECKS = [rollup_matches_raw, quantity_gates, totals_match_lines, all_subscriptions_billed]
+
+
+def _result(gate: Gate, report: GateReport, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
+    looked_at = len(report.outcomes) + len(report.failures)
+    not_passed = len(report.refused) + len(report.failures)
+    return dg.AssetCheckResult(
+        asset_key=asset_key,
+        check_name=gate.value,
+        passed=report.passed,
+        severity=dg.AssetCheckSeverity.ERROR if not_passed == looked_at else dg.AssetCheckSeverity.WARN,
+        description=f"{not_passed} of {looked_at} invoices are held" if not_passed else None,
+        metadata={
+            "looked at": looked_at,
+            "held": not_passed,
+            "reasons": table(
+                ("environment", "subject", "problems"),
+                [
+                    (o.scope.environment_id, o.subject, "; ".join(map(str, o.detail["problems"])))
+                    for o in report.refused
+                ],
+            ),
+            "failures": failure_table(report.failures),
+        },
+    )

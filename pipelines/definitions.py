@@ -1,0 +1,20 @@
+"""Everything that Dagster loads: `dagster … -m pipelines.definitions`."""
+
+import dagster as dg
+
+from pipelines.checks import CHECKS
+from pipelines.resources import tally
+from pipelines.schedules import ASSETS, jobs, schedules, sensors
+
+__all__ = ["defs"]
+
+# A run is a process of its own already; one more process per step would cost two seconds each.
+defs = dg.Definitions(
+    assets=ASSETS,
+    asset_checks=CHECKS,
+    jobs=jobs,
+    schedules=schedules,
+    sensors=sensors,
+    resources={"tally": tally},
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,120 @@
+"""What a billing day holds: every subscription's period that ends in the window, with the state of its invoice."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from billing.instant import format_instant
+from billing.invoice import InvoiceStatus
+from billing.period import Period
+from billing.scope import Scope
+from ledger.models import Invoice
+from ledger.store import subscriptions
+from ledger.store.rows import in_scope, scope_of
+from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.isolation import Failure, failure_of
+
+__all__ = ["BillingDay", "Due", "billing_day", "due_of", "hold_if_open"]
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Due:
+    """One period of a subscription to bill.
+
+    `service` is the part of the period in which the subscription ran, `full` the whole period of its calendar. They
+    differ where it began or ended in the middle: then usage is read for the service and flat prices are due for its
+    share. `invoice_id` and `status` are None until there is a draft.
+    """
+
+    scope: Scope
+    subscription: SubscriptionRecord
+    period: Period
+    service: Period
+    full: Period
+    invoice_id: str | None = None
+    status: InvoiceStatus | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the invoice may still be changed. A finalized or void one is never touched by a rerun."""
+        return self.status in {None, InvoiceStatus.DRAFT}
+
+    @property
+    def subject(self) -> str:
+        """The name under which gates know the period, which they look at before its invoice exists."""
+        return f"{self.subscription.id}@{format_instant(self.period.start)}"
+
+    def failure(self, error: Exception) -> Failure:
+        """What an error means for this period alone."""
+        return failure_of(self.scope, self.subscription.id, self.period.start, error)
+
+
+@dataclass(frozen=True)
+class BillingDay:
+    """All periods that end in a window and have ended by now, oldest subscription first."""
+
+    due: tuple[Due, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def open(self) -> tuple[Due, ...]:
+        """What is not finalized or void yet."""
+        return tuple(due for due in self.due if due.is_open)
+
+
+def billing_day(session: Session, start: datetime, end: datetime, now: datetime) -> BillingDay:
+    """The periods of all environments whose end e satisfies start <= e < end and e <= now.
+
+    A subscription whose periods cannot be worked out is a failure and keeps nobody else waiting.
+    """
+    invoices = _invoices(session, start, end)
+    found: list[Due] = []
+    failures: list[Failure] = []
+    for scope, subscription in subscriptions.billable(session, start, end):
+        try:
+            for period in subscription.schedule().ending_in(start, min(end, now + _TICK)):
+                due = due_of(scope, subscription, period)
+                if due is not None:
+                    known = invoices.get((scope, subscription.id, period.start))
+                    found.append(due if known is None else _with_invoice(due, *known))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's alone
+            failures.append(failure_of(scope, subscription.id, start, error))
+    return BillingDay(tuple(found), tuple(failures))
+
+
+def due_of(scope: Scope, subscription: SubscriptionRecord, period: Period) -> Due | None:
+    """The period as something to bill; None where the subscription had ended before it began."""
+    ran_until = subscription.end_date or period.end
+    if ran_until <= period.start:
+        return None
+    service = Period(period.start, min(period.end, ran_until))
+    return Due(scope, subscription, period, service, subscription.schedule().full_period(period))
+
+
+def hold_if_open(session: Session, due: Due) -> bool:
+    """Whether the period's invoice is still open, its row locked until the transaction ends.
+
+    Between reading a day and writing about it another run may have finalized the invoice.
+    """
+    of_period = and_(Invoice.subscription_id == due.subscription.id, Invoice.period_start == due.period.start)
+    rows = select(Invoice.status).where(in_scope(Invoice, due.scope), of_period).with_for_update()
+    status = session.scalar(rows)
+    return status is None or status == InvoiceStatus.DRAFT.value
+
+
+def _with_invoice(due: Due, invoice_id: str, status: InvoiceStatus) -> Due:
+    return Due(due.scope, due.subscription, due.period, due.service, due.full, invoice_id, status)
+
+
+def _invoices(
+    session: Session, start: datetime, end: datetime
+) -> dict[tuple[Scope, str | None, datetime], tuple[str, InvoiceStatus]]:
+    rows = select(Invoice).where(Invoice.period_end >= start, Invoice.period_end < end)
+    return {
+        (scope_of(row), row.subscription_id, row.period_start): (row.id, InvoiceStatus(row.status))
+        for row in session.scalars(rows)
+    }

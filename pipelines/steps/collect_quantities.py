@@ -1,0 +1,166 @@
+"""Reads and records the billable quantities of a billing day, with everything that they were read from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from billing.errors import TallyError
+from billing.exact import canonical
+from billing.meter import Meter
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import customers, quantities
+from ledger.store.quantities import QuantityRecord
+from pipelines.steps.billing_day import Due, billing_day, hold_if_open
+from pipelines.steps.isolation import Failure, each_alone
+from pipelines.steps.plan_prices import Catalog, DuePrice
+from pipelines.steps.read_quantities import Wanted, read_many
+from warehouse_sql.client import Warehouse
+from warehouse_sql.reconcile import supersede_duplicates
+from warehouse_sql.usage import Quantity
+
+__all__ = ["Collected", "collect_quantities"]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """`due` periods, of which `settled` have a final invoice and were left alone; `quantities` read in `queries`.
+
+    `changed` counts the quantities that were not recorded like that before.
+    """
+
+    due: int
+    settled: int
+    quantities: int
+    changed: int
+    queries: int
+    watermark: datetime
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A period with what is wanted for each of its metered prices."""
+
+    due: Due
+    wanted: tuple[tuple[DuePrice, Meter, Wanted], ...]
+
+
+def collect_quantities(
+    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime
+) -> Collected:
+    """Read and record the quantities of the periods that end in [start, end) and have no final invoice.
+
+    Reconciles first and reads what was received up to there, so that no duplicate can be in a quantity (E3) and the
+    same quantity can be read again later. A quantity that is recorded like that already is not written again: its
+    watermark stays, and with it every byte of the draft. Raises Unavailable when warehouse or ledger is.
+    """
+    watermark = supersede_duplicates(warehouse).watermark
+    with ledger.read() as session:
+        day = billing_day(session, start, end, now)
+        readings, failures = _readings(session, day.open, watermark)
+    answers = read_many(warehouse, (one for r in readings for _, _, one in r.wanted), rollups=True)
+
+    def record(session: Session, reading: _Reading) -> int:
+        if not hold_if_open(session, reading.due):
+            return 0
+        return _record(session, reading, answers.found, answers.errors, now)
+
+    changed, not_recorded = each_alone(ledger, readings, record, lambda reading, error: reading.due.failure(error))
+    return Collected(
+        due=len(day.due),
+        settled=len(day.due) - len(day.open),
+        quantities=len(answers.found),
+        changed=sum(changed),
+        queries=answers.queries,
+        watermark=watermark,
+        failures=(*day.failures, *failures, *not_recorded),
+    )
+
+
+def _readings(
+    session: Session, open_periods: Sequence[Due], watermark: datetime
+) -> tuple[list[_Reading], list[Failure]]:
+    catalog = Catalog()
+    names = _external_ids(session, open_periods)
+    readings, failures = [], []
+    for due in open_periods:
+        try:
+            customer = names[due.scope, due.subscription.customer_id]
+            wanted = [
+                (price, price.meter, Wanted(due.scope, price.meter, due.service, watermark, customer))
+                for price in catalog.prices_of(session, due)
+                if price.meter is not None
+            ]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this period's alone
+            failures.append(due.failure(error))
+        else:
+            readings.append(_Reading(due, tuple(wanted)))
+    return readings, failures
+
+
+def _external_ids(session: Session, periods: Sequence[Due]) -> dict[tuple[Scope, str], str]:
+    by_scope: dict[Scope, set[str]] = {}
+    for due in periods:
+        by_scope.setdefault(due.scope, set()).add(due.subscription.customer_id)
+    return {
+        (scope, customer_id): external_id
+        for scope, customer_ids in by_scope.items()
+        for customer_id, external_id in customers.external_ids(session, scope, customer_ids).items()
+    }
+
+
+def _record(
+    session: Session,
+    reading: _Reading,
+    found: dict[Wanted, Quantity],
+    errors: dict[Wanted, TallyError],
+    now: datetime,
+) -> int:
+    due = reading.due
+    known = {
+        record.price_id: record
+        for record in quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
+    }
+    changed = 0
+    for price, meter, wanted in reading.wanted:
+        if wanted in errors:
+            raise errors[wanted]
+        record = _quantity_record(due, price, meter, found[wanted], now)
+        if not _is_same(record, known.get(price.record.id)):
+            quantities.put_quantity(session, due.scope, record)
+            changed += 1
+    return changed
+
+
+def _quantity_record(due: Due, price: DuePrice, meter: Meter, read: Quantity, now: datetime) -> QuantityRecord:
+    # A maximum, minimum, average or latest of nothing is no number; there is nothing to charge for it.
+    value = Decimal(0) if read.value is None else Decimal(canonical(read.value))
+    return QuantityRecord(
+        subscription_id=due.subscription.id,
+        period_start=due.period.start,
+        period_end=due.period.end,
+        price_id=price.record.id,
+        price_version=price.record.version,
+        meter_id=meter.id,
+        meter_version=meter.version,
+        quantity=value,
+        events=read.events,
+        quantity_hash=read.quantity_hash,
+        watermark=read.watermark,
+        builds=read.builds,
+        computed_at=now,
+    )
+
+
+def _is_same(record: QuantityRecord, known: QuantityRecord | None) -> bool:
+    """Whether the same events gave the same number under the same versions; when and from which builds may differ."""
+    return known is not None and (
+        (known.price_version, known.meter_id, known.meter_version, known.period_end)
+        == (record.price_version, record.meter_id, record.meter_version, record.period_end)
+        and (known.quantity, known.events, known.quantity_hash)
+        == (record.quantity, record.events, record.quantity_hash)
+    )

@@ -1,0 +1,65 @@
+"""Use case: a customer on a plan from a date, in the time zone that is nearest to the customer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from billing.errors import InvalidInput
+from billing.scope import Scope
+from ledger.store import customers, plans, subscriptions, tenants
+from ledger.store.subscriptions import SubscriptionRecord
+
+__all__ = ["NewSubscription", "create_subscription"]
+
+
+@dataclass(frozen=True)
+class NewSubscription:
+    """`customer_id` ours or external, `plan_id` id or key; without `start_date` it starts now."""
+
+    customer_id: str
+    plan_id: str
+    start_date: datetime | None
+    end_date: datetime | None
+    billing_anchor: str
+    collection_method: str
+    timezone: str | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def create_subscription(session: Session, scope: Scope, wanted: NewSubscription, now: datetime) -> SubscriptionRecord:
+    """The subscription as it is stored.
+
+    Errors: NotFound `customer_not_found`, `plan_not_found`; InvalidInput `end_before_start`,
+    `customer_currency_differs`, `unknown_timezone`.
+    """
+    customer = customers.get_customer(session, scope, wanted.customer_id)
+    plan = plans.get_plan(session, scope, wanted.plan_id)
+    start = wanted.start_date or now
+    if wanted.end_date is not None and wanted.end_date <= start:
+        raise InvalidInput(
+            "end_before_start", "The end must come after the start.", field="end_date", hint="Use a later end_date."
+        )
+    # The provider allows a customer one currency; finding out at the first invoice would be too late.
+    if customer.currency is not None and customer.currency != plan.currency:
+        raise InvalidInput(
+            "customer_currency_differs",
+            f"The customer is billed in {customer.currency}, the plan is in {plan.currency}.",
+            field="plan_id",
+            hint=f"Use a plan in {customer.currency}.",
+        )
+    timezone = wanted.timezone or customer.timezone or tenants.get_environment(session, scope).timezone
+    return subscriptions.create_subscription(
+        session,
+        scope,
+        customer_id=customer.id,
+        plan_id=plan.id,
+        start_date=start,
+        end_date=wanted.end_date,
+        billing_anchor=wanted.billing_anchor,
+        collection_method=wanted.collection_method,
+        timezone=timezone,
+        metadata=wanted.metadata,
+        now=now,
+    )

@@ -1,0 +1,81 @@
+"""Finalizes the drafts whose gates have passed, and says of every other one why it is held."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from billing.money import format_decimal
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import audit, invoices
+from ledger.store.invoice_numbers import hold_numbers
+from ledger.store.invoices import InvoiceRecord
+from pipelines.steps.billing_day import hold_if_open
+from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
+from pipelines.steps.gate_invoices import Gate, Outcome, invoice_hash, reasons_to_hold, store_outcome
+from pipelines.steps.isolation import Failure, each_alone
+
+__all__ = ["Finalized", "Held", "finalize_invoices"]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A draft that stays one, and why."""
+
+    scope: Scope
+    invoice_id: str
+    subscription_id: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finalized:
+    """`invoices` are those that this run finalized."""
+
+    invoices: tuple[tuple[Scope, InvoiceRecord], ...]
+    held: tuple[Held, ...]
+    failures: tuple[Failure, ...]
+
+
+def finalize_invoices(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> Finalized:
+    """Finalize the drafts whose period ends in [start, end) and has ended by now, each if its gates have passed.
+
+    The gates are verified in the transaction that gives the number, against what the invoice says then. What is final
+    already stays as it is. Raises Unavailable when the ledger is.
+    """
+    with ledger.read() as session:
+        drafts = [(scope, draft) for scope, draft in invoices.drafts_of(session, start, end) if draft.period.end <= now]
+    # In one order for everybody: two runs that lock several counters and invoices each must not wait for each other.
+    # Numbers follow the periods.
+    drafts.sort(key=lambda item: (item[0], item[1].period, item[1].id))
+
+    def finalize(session: Session, item: Draft) -> Draft | Held | None:
+        return _finalize(session, *item, now)
+
+    results, failures = each_alone(ledger, drafts, finalize, draft_failure)
+    return Finalized(
+        tuple(result for result in results if isinstance(result, tuple)),
+        tuple(result for result in results if isinstance(result, Held)),
+        tuple(failures),
+    )
+
+
+def _finalize(session: Session, scope: Scope, draft: InvoiceRecord, now: datetime) -> Draft | Held | None:
+    due = due_of_draft(session, scope, draft)
+    # The counter before the invoice, as `invoices.finalize` locks them.
+    hold_numbers(session, scope, now)
+    if not hold_if_open(session, due):
+        return None
+    draft = invoices.get_invoice(session, scope, draft.id)
+    reasons = reasons_to_hold(session, due, draft)
+    verdict = Outcome(
+        Gate.FINALIZE, scope, draft.id, invoice_hash(draft), not reasons, {"problems": reasons, "period": due.subject}
+    )
+    store_outcome(session, verdict, now)
+    if reasons:
+        return Held(scope, draft.id, due.subscription.id, tuple(reasons))
+    final = invoices.finalize(session, scope, draft.id, now, expected_inputs_hash=draft.inputs_hash)
+    detail = {"number": final.number, "total": format_decimal(final.total), "content_hash": verdict.subject_hash}
+    audit.write(session, scope, "pipelines", "invoice.finalized", "invoice", final.id, detail, now)
+    return scope, final

@@ -1,0 +1,163 @@
+"""The gates before an invoice is final (M6): what each of them looked at, how results are kept, and the verdict.
+
+A blocking asset check only stops its own run. So every gate stores its result with a hash of what it looked at, and
+finalizing asks for a passed result of each of them with the hash that holds at that moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from billing.invoice import content_hash
+from billing.scope import Scope
+from ledger.store import gates, quantities
+from ledger.store.gates import GateRecord
+from ledger.store.invoices import InvoiceRecord
+from ledger.store.quantities import QuantityRecord
+from pipelines.steps.billing_day import Due
+from pipelines.steps.isolation import Failure
+
+__all__ = [
+    "ACCEPTED",
+    "Gate",
+    "GateReport",
+    "Outcome",
+    "invoice_hash",
+    "quantities_hash",
+    "reasons_to_hold",
+    "store_outcome",
+]
+
+
+class Gate(StrEnum):
+    """Three look at a period's quantities, one at its invoice; `finalize` is the verdict of them all."""
+
+    QUANTITIES_MATCH_RAW = "quantities_match_raw"
+    IDENTITIES_COUNT_ONCE = "identities_count_once"
+    EVENTS_ARE_USABLE = "usage_events_are_usable"
+    TOTALS_MATCH_LINES = "totals_match_lines"
+    FINALIZE = "finalize"
+
+
+# Stored like a gate's result: that a person accepts the unusable events of a period, as many as there were then.
+ACCEPTED = "unusable_events_accepted"
+
+_OF_QUANTITIES = (Gate.QUANTITIES_MATCH_RAW, Gate.IDENTITIES_COUNT_ONCE, Gate.EVENTS_ARE_USABLE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One gate's result on a period (`Due.subject`) or an invoice; `subject_hash` stands for what it looked at."""
+
+    gate: Gate
+    scope: Scope
+    subject: str
+    subject_hash: str
+    passed: bool
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What gates said about a billing day; stored by then. `failures` could not be looked at: not passed."""
+
+    outcomes: tuple[Outcome, ...]
+    failures: tuple[Failure, ...]
+
+    def of(self, gate: Gate) -> "GateReport":
+        """One gate's part."""
+        return GateReport(tuple(outcome for outcome in self.outcomes if outcome.gate == gate), self.failures)
+
+    @property
+    def refused(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if not outcome.passed)
+
+    @property
+    def passed(self) -> bool:
+        return not self.refused and not self.failures
+
+
+def quantities_hash(recorded: Sequence[QuantityRecord]) -> str:
+    """Stands for all quantities of a period."""
+    return content_hash(
+        [
+            {
+                "price": [quantity.price_id, quantity.price_version],
+                "meter": [quantity.meter_id, quantity.meter_version],
+                "quantity": quantity.quantity,
+                "events": quantity.quantity_hash,
+            }
+            for quantity in sorted(recorded, key=lambda quantity: quantity.price_id)
+        ]
+    )
+
+
+def invoice_hash(invoice: InvoiceRecord) -> str:
+    """Stands for what an invoice says: its amounts, its lines, and what they were made from."""
+    return content_hash(
+        {
+            "inputs_hash": invoice.inputs_hash,
+            "code_version": invoice.code_version,
+            "currency": invoice.currency,
+            "subtotal": invoice.subtotal,
+            "total": invoice.total,
+            "amount_due": invoice.amount_due,
+            "lines": invoice.lines,
+        }
+    )
+
+
+def store_outcome(session: Session, outcome: Outcome, now: datetime) -> None:
+    """Keep a result, over an earlier one of the same gate and subject."""
+    gates.put_result(
+        session,
+        outcome.scope,
+        outcome.gate.value,
+        outcome.subject,
+        outcome.subject_hash,
+        outcome.passed,
+        outcome.detail,
+        now,
+    )
+
+
+def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[str]:
+    """Why the invoice may not be finalized now; none when every gate has passed on exactly what it says now."""
+    if invoice.inputs_hash is None:
+        return ["the draft is not priced"]
+    recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
+    reasons = [] if _lines_use(invoice, recorded) else ["the quantities have changed since the draft was priced"]
+    looked_at = quantities_hash(recorded)
+    wanted = [(gate, due.subject, looked_at) for gate in _OF_QUANTITIES]
+    wanted.append((Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice)))
+    for gate, subject, subject_hash in wanted:
+        found = gates.list_results(session, due.scope, gate=gate.value, subject=subject)
+        reason = _reason(gate, found[0] if found else None, subject_hash)
+        if reason is not None:
+            reasons.append(reason)
+    return reasons
+
+
+def _lines_use(invoice: InvoiceRecord, recorded: Sequence[QuantityRecord]) -> bool:
+    known = {quantity.price_id: quantity for quantity in recorded}
+    return all(
+        line.price_id in known
+        and (line.quantity, line.quantity_hash) == (known[line.price_id].quantity, known[line.price_id].quantity_hash)
+        for line in invoice.lines
+        if line.price_type == "usage"
+    )
+
+
+def _reason(gate: Gate, result: GateRecord | None, subject_hash: str) -> str | None:
+    if result is None:
+        return f"{gate} has not run"
+    if result.subject_hash != subject_hash:
+        return f"{gate} has not run since something changed"
+    if result.passed:
+        return None
+    problems = result.detail.get("problems") or ["did not pass"]
+    return f"{gate}: {'; '.join(str(problem) for problem in problems)}"

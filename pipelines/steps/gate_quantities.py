@@ -1,0 +1,143 @@
+"""The gates that read the warehouse: recorded quantities against the events themselves, as of the same watermark.
+
+An event that arrives after the watermark changes nothing here: it is late, and a later run or invoice is for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from billing.errors import TallyError
+from billing.exact import canonical
+from billing.invoice import content_hash
+from ledger.db import Ledger
+from ledger.store import customers, gates, quantities
+from ledger.store.quantities import QuantityRecord
+from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.gate_invoices import ACCEPTED, Gate, GateReport, Outcome, quantities_hash, store_outcome
+from pipelines.steps.isolation import each_alone
+from pipelines.steps.plan_prices import Catalog
+from pipelines.steps.read_quantities import Wanted, read_many
+from warehouse_sql.client import Warehouse
+from warehouse_sql.reconcile import reconciled_watermark
+from warehouse_sql.usage import Quantity
+
+__all__ = ["gate_quantities"]
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A period: its recorded quantities, what to read for each, and the prices that have none."""
+
+    due: Due
+    recorded: tuple[QuantityRecord, ...]
+    wanted: Mapping[str, Wanted]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the events say, and how far identities have been compared."""
+
+    raw: Mapping[Wanted, Quantity]
+    errors: Mapping[Wanted, TallyError]
+    reconciled: datetime
+
+
+def gate_quantities(ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime) -> GateReport:
+    """Check the quantities of the open periods that end in [start, end), and keep three results for each.
+
+    `quantities_match_raw`: counting the events without rollups gives the recorded quantity, from the same events.
+    `identities_count_once`: everything received before the quantity was read has been compared for duplicates.
+    `usage_events_are_usable`: no event that fits a meter was left out for its value, or somebody has accepted that.
+    Raises Unavailable when warehouse or ledger is.
+    """
+    with ledger.read() as session:
+        day = billing_day(session, start, end, now)
+        looked, failures = [], list(day.failures)
+        catalog = Catalog()
+        for due in day.open:
+            try:
+                looked.append(_look(session, catalog, due))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this period's alone
+                failures.append(due.failure(error))
+    answers = read_many(warehouse, (one for period in looked for one in period.wanted.values()), rollups=False)
+    seen = _Seen(answers.found, answers.errors, reconciled_watermark(warehouse))
+
+    def check(session: Session, period: _Looked) -> tuple[Outcome, ...]:
+        outcomes = _outcomes(session, period, seen)
+        for outcome in outcomes:
+            store_outcome(session, outcome, now)
+        return outcomes
+
+    checked, not_checked = each_alone(ledger, looked, check, lambda period, error: period.due.failure(error))
+    return GateReport(tuple(outcome for outcomes in checked for outcome in outcomes), (*failures, *not_checked))
+
+
+def _look(session: Session, catalog: Catalog, due: Due) -> _Looked:
+    external_id = customers.get_customer(session, due.scope, due.subscription.customer_id).external_id
+    recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
+    known = {record.price_id: record for record in recorded}
+    wanted: dict[str, Wanted] = {}
+    missing: list[str] = []
+    for price in catalog.prices_of(session, due):
+        record = known.get(price.record.id)
+        if price.meter is None:
+            continue
+        if record is None or (record.meter_id, record.meter_version) != (price.meter.id, price.meter.version):
+            missing.append(price.record.id)
+        else:
+            wanted[record.price_id] = Wanted(due.scope, price.meter, due.service, record.watermark, external_id)
+    return _Looked(due, tuple(recorded), wanted, tuple(missing))
+
+
+def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, ...]:
+    looked_at = quantities_hash(period.recorded)
+    raw: dict[str, Quantity] = {}
+    for price_id, wanted in period.wanted.items():
+        if wanted in seen.errors:
+            raise seen.errors[wanted]
+        raw[price_id] = seen.raw[wanted]
+    unusable = {price_id: quantity.unusable for price_id, quantity in raw.items() if quantity.unusable}
+    acceptance_hash = content_hash([looked_at, unusable])
+    accepted = gates.passed(session, period.due.scope, ACCEPTED, period.due.subject, acceptance_hash)
+    problems = {
+        Gate.QUANTITIES_MATCH_RAW: _differences(period, raw),
+        Gate.IDENTITIES_COUNT_ONCE: [
+            f"{record.price_id}: identities are compared up to {seen.reconciled}, it was read at {record.watermark}"
+            for record in period.recorded
+            if record.watermark > seen.reconciled
+        ],
+        Gate.EVENTS_ARE_USABLE: []
+        if accepted
+        else [f"{price_id}: {count} events without a usable value" for price_id, count in unusable.items()],
+    }
+    return tuple(
+        Outcome(
+            gate,
+            period.due.scope,
+            period.due.subject,
+            looked_at,
+            not found,
+            {"problems": found, "unusable": unusable, "acceptance_hash": acceptance_hash},
+        )
+        for gate, found in problems.items()
+    )
+
+
+def _differences(period: _Looked, raw: Mapping[str, Quantity]) -> list[str]:
+    differences = [f"{price_id}: there is no quantity" for price_id in period.missing]
+    known = {record.price_id: record for record in period.recorded}
+    for price_id, quantity in raw.items():
+        record = known[price_id]
+        counted = "0" if quantity.value is None else canonical(quantity.value)
+        if (canonical(record.quantity), record.events) != (counted, quantity.events):
+            differences.append(
+                f"{price_id}: recorded {canonical(record.quantity)} from {record.events} events, "
+                f"the events say {counted} from {quantity.events}"
+            )
+        elif record.quantity_hash != quantity.quantity_hash:
+            differences.append(f"{price_id}: recorded from other events than there are")
+    return differences

@@ -1,0 +1,73 @@
+"""The gate `totals_match_lines`: each line is rated anew from the price version and quantity it names, and added up."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from billing.invoice import total
+from billing.money import format_decimal, round_amount
+from billing.proration import share
+from billing.rating import rate
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import invoices, prices, quantities
+from ledger.store.invoices import InvoiceRecord, LineRecord
+from pipelines.steps.billing_day import Due
+from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
+from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcome
+from pipelines.steps.isolation import each_alone
+from pipelines.steps.plan_prices import Catalog
+
+__all__ = ["gate_totals"]
+
+
+def gate_totals(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> GateReport:
+    """Check every draft whose period ends in [start, end) and keep the results."""
+    with ledger.read() as session:
+        drafts = invoices.drafts_of(session, start, end)
+    catalog = Catalog()
+
+    def check(session: Session, item: Draft) -> Outcome:
+        scope, listed = item
+        # Read again: another run may have priced it since the drafts were listed.
+        invoice = invoices.get_invoice(session, scope, listed.id)
+        problems = list(_problems(session, catalog, scope, invoice))
+        detail = {"total": format_decimal(invoice.total), "lines": len(invoice.lines), "problems": problems}
+        outcome = Outcome(Gate.TOTALS_MATCH_LINES, scope, invoice.id, invoice_hash(invoice), not problems, detail)
+        store_outcome(session, outcome, now)
+        return outcome
+
+    outcomes, failures = each_alone(ledger, drafts, check, draft_failure)
+    return GateReport(tuple(outcomes), tuple(failures))
+
+
+def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: InvoiceRecord) -> Iterator[str]:
+    if invoice.inputs_hash is None:
+        yield "the draft is not priced"
+        return
+    due = due_of_draft(session, scope, invoice)
+    expected = {price.record.id for price in catalog.prices_of(session, due)}
+    if expected != {line.price_id for line in invoice.lines}:
+        yield "the lines are not the prices of the plan"
+    recorded = {q.price_id: q for q in quantities.quantities_of(session, scope, due.subscription.id, due.period.start)}
+    for line in invoice.lines:
+        if line.price_type == "usage" and (
+            line.price_id not in recorded or recorded[line.price_id].quantity != line.quantity
+        ):
+            yield f"{line.key}: the quantity is not the recorded one"
+        yield from _rating_problems(session, due, invoice.currency, line)
+    summed = total(invoice.lines, invoice.currency)
+    if not summed == invoice.total == invoice.subtotal:
+        yield f"the lines sum to {summed}, the total is {invoice.total}"
+    if invoice.amount_due != max(summed, round_amount(Decimal(0), invoice.currency)):
+        yield f"the amount due is {invoice.amount_due}"
+
+
+def _rating_problems(session: Session, due: Due, currency: str, line: LineRecord) -> Iterator[str]:
+    price = prices.get_price(session, due.scope, line.price_id, line.price_version).price
+    part = share(due.service, due.full) if line.price_type == "fixed" and due.service != due.full else None
+    rated = rate(price, line.quantity, currency, part)
+    if (rated.total, rated.unrounded) != (line.amount, line.unrounded):
+        yield f"{line.key}: rated anew the amount is {rated.total}, not {line.amount}"

@@ -1,0 +1,126 @@
+"""Catches up on everything that waits for the provider: webhooks in the inbox, work in the outbox, open invoices.
+
+Run every minute by whoever has a clock. A crash after a commit, a lost webhook or an outage of the provider costs
+time and nothing else: what is left over is found here.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from billing.errors import Conflict, NotFound, TallyError
+from billing.ports import ProviderRejected
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import mappings, outbox
+from ledger.store.outbox import OutboxRecord
+from pipelines.steps import sync_customer, sync_invoice
+from pipelines.steps.backoff import next_attempt
+from pipelines.steps.connections import Gateways
+from pipelines.steps.follow_invoice import ENTITY, follow
+from pipelines.steps.process_webhook import Processed, process_due
+
+log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = 20
+LEASE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """`done`, `retried` and `dead` count outbox items; `dead` were given up."""
+
+    webhooks: Processed
+    done: int
+    retried: int
+    dead: int
+
+
+def sweep(ledger: Ledger, gateways: Gateways, now: datetime, limit: int = 100) -> Swept:
+    """One round over the inbox and the outbox of all environments. One bad item never stops the others."""
+    webhooks = process_due(ledger, gateways, now, limit)
+    with ledger.begin() as session:
+        claimed = outbox.claim_due(session, now, limit, LEASE)
+    outcomes = [_work(ledger, gateways, scope, item, now) for scope, item in claimed]
+    return Swept(webhooks, *(outcomes.count(name) for name in ("done", "retried", "dead")))
+
+
+def follow_open(ledger: Ledger, gateways: Gateways, scope: Scope, now: datetime) -> int:
+    """Looks at every invoice that is open at the provider, in case a webhook was lost; returns how many.
+
+    An invoice that the provider no longer knows stops nobody. ProviderUnavailable: the rest is looked at next time.
+    """
+    link = gateways.active(scope)
+    if link is None:
+        return 0
+    cursor, looked = None, 0
+    while True:
+        with ledger.read() as session:
+            page = mappings.list_mappings(
+                session, scope, connection_id=link.connection.id, entity=ENTITY, state="done", cursor=cursor, limit=100
+            )
+        for mapping in page.items:
+            if mapping.detail.get("status") == "open" and mapping.provider_id is not None:
+                try:
+                    follow(ledger, scope, link, mapping.entity_id, mapping.provider_id, now)
+                    looked += 1
+                except ProviderRejected as error:
+                    log.warning("invoice %s cannot be looked at: %s", mapping.entity_id, error.code)
+        cursor = page.next_cursor
+        if cursor is None:
+            return looked
+
+
+def _work(ledger: Ledger, gateways: Gateways, scope: Scope, item: OutboxRecord, now: datetime) -> str:
+    do = KINDS.get(item.kind)
+    try:
+        problem = f"unknown kind {item.kind}" if do is None else do(ledger, gateways, scope, item.entity_id, now)
+    except NotFound as error:
+        problem = error.code
+    except Exception as error:
+        if not isinstance(error, TallyError):
+            log.exception("outbox item %s (%s) failed", item.id, item.kind)
+        reason = f"{error.code}: {error.detail}"[:500] if isinstance(error, TallyError) else type(error).__name__
+        return _again(ledger, scope, item, reason, now)
+    with ledger.begin() as session:
+        if problem is None:
+            outbox.done(session, scope, item.id, now)
+        else:
+            outbox.give_up(session, scope, item.id, problem, now)
+    return "done" if problem is None else "dead"
+
+
+def _again(ledger: Ledger, scope: Scope, item: OutboxRecord, reason: str, now: datetime) -> str:
+    at = next_attempt(item.attempts, MOST_ATTEMPTS, now)
+    with ledger.begin() as session:
+        if at is None:
+            outbox.give_up(session, scope, item.id, reason, now)
+            return "dead"
+        outbox.retry_later(session, scope, item.id, at, reason)
+        return "retried"
+
+
+def _customer(ledger: Ledger, gateways: Gateways, scope: Scope, customer_id: str, now: datetime) -> str | None:
+    """Without an active connection there is nothing to do: the customer is made when an invoice needs it."""
+    link = gateways.active(scope)
+    if link is not None:
+        sync_customer.push_customer(ledger, scope, link, customer_id, now)
+    return None
+
+
+def _invoice(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, now: datetime) -> str | None:
+    """A refusal is an answer, kept in the mapping; what Stripe rejected is left for people to look at.
+
+    A customer that could not be sent is tried again: what stands in the way, as a key without a permission, may go.
+    """
+    result = sync_invoice.sync(ledger, scope, gateways, invoice_id, now)
+    if result.reason == "customer_not_synced":
+        raise Conflict(result.reason, result.detail or "")
+    return f"{result.reason}: {result.detail}" if result.outcome == "failed" else None
+
+
+KINDS: Mapping[str, Callable[[Ledger, Gateways, Scope, str, datetime], str | None]] = {
+    "customer.sync": _customer,
+    "invoice.sync": _invoice,
+}

@@ -1,0 +1,36 @@
+"""What a billing day still owes: periods that have ended and have no final invoice, and why."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from ledger.db import Ledger
+from ledger.store import invoices
+from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.gate_invoices import reasons_to_hold
+from pipelines.steps.isolation import Failure
+
+__all__ = ["Unbilled", "unbilled"]
+
+
+@dataclass(frozen=True)
+class Unbilled:
+    """`due` counts all periods of the days, `open` names those without a final invoice, each with its reasons."""
+
+    due: int
+    open: tuple[tuple[Due, tuple[str, ...]], ...]
+    failures: tuple[Failure, ...]
+
+
+def unbilled(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> Unbilled:
+    """The open periods that end in [start, end) and have ended by now. Reads only."""
+    with ledger.read() as session:
+        day = billing_day(session, start, end, now)
+        return Unbilled(len(day.due), tuple((due, _reasons(session, due)) for due in day.open), day.failures)
+
+
+def _reasons(session: Session, due: Due) -> tuple[str, ...]:
+    if due.invoice_id is None:
+        return ("there is no draft",)
+    return tuple(reasons_to_hold(session, due, invoices.get_invoice(session, due.scope, due.invoice_id)))

@@ -1,0 +1,73 @@
+"""Typed settings, read from the environment (prefix ``TALLY_``) and an optional ``.env`` file.
+
+Only composition roots read them (the API's wiring, the pipelines' resources, the command line, the two local servers);
+everything below receives values. Every field stands in ``.env.example``; a test keeps the two in step.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings", "load_settings"]
+
+
+class Settings(BaseSettings):
+    """What can be set, with defaults that are safe on localhost."""
+
+    model_config = SettingsConfigDict(env_prefix="TALLY_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(default=Path(".tally"), description="Folder of all local state.")
+    ledger_url: str = Field(default="", description="SQLAlchemy URL of the ledger; empty means SQLite under the home.")
+
+    warehouse_url: str = Field(default="http://127.0.0.1:8123", description="ClickHouse's HTTP interface.")
+    warehouse_user: str = "tally"
+    warehouse_password: SecretStr = SecretStr("")
+    warehouse_database: str = "tallyhouse"
+    warehouse_cluster: str = Field(default="", description="Name of the ClickHouse cluster; empty for a single server.")
+
+    stripe_api_base: str = Field(default="", description="Address of the Stripe API; empty means Stripe itself.")
+    encryption_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="`id:key[,id:key]` Fernet keys that seal provider secrets; the first one seals, all of them open.",
+    )
+
+    public_url: str = Field(default="http://127.0.0.1:8080", description="Where customers and Stripe reach the API.")
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people reach the Dagster UI.")
+
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, gt=0, description="Largest request body as sent.")
+    max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="Largest body after decompression.")
+    max_events_per_request: int = Field(default=10_000, gt=0)
+    max_future_seconds: int = Field(default=3600, ge=0, description="How far ahead of the clock an event may lie.")
+
+    log_level: str = "INFO"
+
+    @field_validator("log_level")
+    @classmethod
+    def _level_is_known(cls, value: str) -> str:
+        level = value.upper()
+        if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("use one of DEBUG, INFO, WARNING, ERROR")
+        return level
+
+    @property
+    def resolved_ledger_url(self) -> str:
+        """The ledger's URL with the SQLite default filled in."""
+        return self.ledger_url or f"sqlite:///{(self.home / 'ledger.sqlite3').resolve()}"
+
+    @property
+    def encryption_key_ring(self) -> dict[str, str]:
+        """Key id -> Fernet key, the current one first. Empty when no key is set."""
+        ring: dict[str, str] = {}
+        for part in filter(None, (p.strip() for p in self.encryption_keys.get_secret_value().split(","))):
+            key_id, _, key = part.partition(":")
+            if not key_id or not key:
+                # The value itself stays out of the message: it is a secret.
+                raise ValueError("TALLY_ENCRYPTION_KEYS: write id:key, several separated by commas")
+            ring[key_id] = key
+        return ring
+
+
+def load_settings() -> Settings:
+    """Read the environment and ``.env``; raises pydantic's ValidationError naming the setting that is wrong."""
+    return Settings()

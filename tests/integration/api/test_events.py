@@ -1,0 +1,172 @@
+"""Events over HTTP: stored before they are acknowledged, refused one by one, counted exactly, by either id."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+
+from tests.support.api_catalog import METER
+from tests.support.api_process import running_api
+from tests.support.api_stack import Stack, Tenant, settings_of
+from tests.support.warehouse_process import running_warehouse
+from warehouse_sql.client import Warehouse
+from warehouse_sql.migrate import migrate
+
+SUM: dict[str, Any] = {
+    "id": "meter_tokens",
+    "name": "Tokens",
+    "event_name": "llm.request",
+    "aggregation": {"type": "sum", "property": "tokens"},
+    "group_by": ["model"],
+}
+DAY = {"start_time": "2024-03-01T00:00:00Z", "end_time": "2024-03-02T00:00:00Z"}
+
+
+def _event(event_id: str, customer_id: str = "acme", **properties: Any) -> dict[str, Any]:
+    return {
+        "event_id": event_id,
+        "event_name": "llm.request",
+        "customer_id": customer_id,
+        "timestamp": "2024-03-01T10:00:00Z",
+        "properties": properties,
+    }
+
+
+def _sum(tenant: Tenant, customer_id: str = "acme", **more: Any) -> list[dict[str, Any]]:
+    question = {"meter_id": "meter_tokens", "customer_id": customer_id, **DAY, **more}
+    rows: list[dict[str, Any]] = tenant.make("events/usage/meter", question)["data"]
+    return rows
+
+
+@pytest.fixture
+def metered(tenant: Tenant) -> Tenant:
+    tenant.make("meters", SUM)
+    tenant.make("customers", {"name": "Acme", "customer_id": "acme"})
+    return tenant
+
+
+def test_E2_an_acknowledged_event_is_in_the_very_next_usage_answer(metered: Tenant) -> None:
+    for number in range(1, 6):
+        metered.make("events", _event(f"e{number}", tokens=1))
+        assert _sum(metered)[0]["value"] == str(number)
+
+
+def test_E3_an_identity_counts_once_in_a_batch_and_across_requests(metered: Tenant) -> None:
+    batch = {"events": [_event("a", tokens=1), _event("a", tokens=1), _event("b", tokens=2)]}
+    assert metered.make("events/bulk", batch) == {"accepted": 2, "duplicates": 1, "refused": []}
+    metered.make("events/bulk", batch)
+    assert _sum(metered)[0]["value"] == "3"
+
+
+def test_E4_a_bad_event_is_refused_by_index_and_the_good_ones_are_stored(metered: Tenant) -> None:
+    bad_time = {**_event("b"), "timestamp": "yesterday"}
+    unknown = _event("c", "cus_01ARZ3NDEKTSV4RRFFQ69G5FAV", tokens=1)
+    answer = metered.post("events/bulk", {"events": [_event("a", tokens=1), bad_time, unknown, _event("d", tokens=4)]})
+    assert answer.status_code == 201
+    assert answer.json()["accepted"] == 2
+    assert [(each["index"], each["code"], each["field"]) for each in answer.json()["refused"]] == [
+        (1, "timestamp_not_rfc3339", "timestamp"),
+        (2, "customer_not_found", "customer_id"),
+    ]
+    assert _sum(metered)[0]["value"] == "5"
+
+
+def test_a_batch_of_which_nothing_is_good_is_a_problem_with_every_reason(metered: Tenant) -> None:
+    answer = metered.post("events/bulk", {"events": [{"customer_id": "a"}, 7]})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["code"], problem["accepted"], problem["duplicates"]) == ("all_events_refused", 0, 0)
+    assert [each["index"] for each in problem["refused"]] == [0, 1]
+
+
+def test_E6_numbers_stay_exact_through_the_api(metered: Tenant) -> None:
+    body = json.dumps({"events": [_event("a", tokens="T"), _event("b", tokens="T")]})
+    exact = body.replace('"T"', "123456789012345678.123456789012").encode()
+    answer = metered.http.post("/api/v1/events/bulk", content=exact, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 201
+    assert _sum(metered)[0]["value"] == "246913578024691356.246913578024"
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_compressed_bodies_are_read(metered: Tenant, encoding: str) -> None:
+    packed = PACKERS[encoding](json.dumps({"events": [_event("a", tokens=7)]}).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    assert metered.http.post("/api/v1/events/bulk", content=packed, headers=headers).status_code == 201
+    assert _sum(metered)[0]["value"] == "7"
+
+
+def test_a_bomb_is_refused_and_an_unknown_encoding_too(metered: Tenant) -> None:
+    bomb = gzip.compress(b" " * (65 * 1024 * 1024))
+    headers = {"Content-Type": "application/json"}
+    answer = metered.http.post("/api/v1/events/bulk", content=bomb, headers={**headers, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    answer = metered.http.post("/api/v1/events/bulk", content=b"{}", headers={**headers, "Content-Encoding": "br"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "content_encoding_not_supported")
+
+
+def test_events_and_questions_may_name_a_customer_by_our_id(tenant: Tenant) -> None:
+    tenant.make("meters", SUM)
+    customer = tenant.make("customers", {"name": "Acme", "customer_id": "acme"})
+    tenant.make("events", _event("a", customer["id"], tokens=1))
+    tenant.make("events", _event("b", "acme", tokens=2))
+    for asked in (customer["id"], "acme"):
+        [row] = _sum(tenant, asked)
+        assert (row["customer_id"], row["value"], row["events"]) == (asked, "3", 2)
+
+
+def test_usage_is_told_by_group_and_by_day_of_a_timezone(metered: Tenant) -> None:
+    events = [
+        _event("a", tokens=1, model="small"),
+        _event("b", tokens=2, model="large"),
+        _event("c", tokens=4, model="large"),
+    ]
+    metered.make("events/bulk", {"events": events})
+    grouped = _sum(metered, group_by=["model"])
+    assert {row["group"]["model"]: row["value"] for row in grouped} == {"small": "1", "large": "6"}
+    question = {"start_time": "2024-02-29T23:00:00Z", "end_time": "2024-03-01T23:00:00Z"}
+    [day] = _sum(metered, window_size="DAY", timezone="Europe/Berlin", **question)
+    assert (day["start_time"], day["end_time"], day["value"]) == ("2024-02-29T23:00:00Z", "2024-03-01T23:00:00Z", "7")
+
+
+def test_events_may_come_before_their_customer(tenant: Tenant) -> None:
+    tenant.make("meters", METER)
+    event = {"event_name": "api.request", "customer_id": "early", "timestamp": "2024-03-01T10:00:00Z"}
+    tenant.make("events", event)
+    question = {"meter_id": "meter_api_requests", "customer_id": "early", **DAY}
+    assert tenant.make("events/usage/meter", question)["data"][0]["value"] == "1"
+
+
+def test_E1_nothing_is_acknowledged_while_the_warehouse_is_down(stack: Stack, tenant: Tenant, tmp_path: Path) -> None:
+    with running_warehouse(tmp_path / "warehouse") as warehouse:
+        with closing(Warehouse(warehouse.url, warehouse.user, warehouse.password)) as client:
+            migrate(client)
+        settings = settings_of(tmp_path, warehouse, "http://127.0.0.1:9")
+        settings["TALLY_LEDGER_URL"] = stack.ledger.url.render_as_string(hide_password=False)
+        with running_api(settings, tmp_path / "api.log") as api:
+            headers = {"X-API-Key": tenant.key}
+            with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=30) as http:
+                assert http.post("/api/v1/events", json=_event("a")).status_code == 201
+                warehouse.kill()
+                answer = http.post("/api/v1/events", json=_event("b"))
+                assert (answer.status_code, answer.json()["code"]) == (503, "warehouse_unavailable")
+                assert int(answer.headers["retry-after"]) >= 1
+                ready = http.get("/readyz")
+                assert (ready.status_code, ready.json()["warehouse"], ready.json()["ledger"]) == (503, "down", "ok")
+                assert http.get("/healthz").status_code == 200

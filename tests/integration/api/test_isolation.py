@@ -1,0 +1,144 @@
+"""Two tenants see nothing of each other, on every route that the document names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.api_catalog import METER, catalogue, finalized_invoice, guide, guide_plan
+from tests.support.api_stack import Stack, Tenant
+from tests.support.sandbox_process import new_account
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a stranger sends to one operation, and which answers give nothing away."""
+
+    path: str
+    body: Any = None
+    statuses: tuple[int, ...] = (404,)
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@pytest.fixture(scope="module")
+def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
+    """A tenant with one of everything, and the ids of it."""
+    tenant = stack.tenant()
+    credentials = {"secret_key": new_account(), "webhook_secret": "whsec_0123456789"}
+    connection = tenant.make("connections", {"name": "Stripe", **credentials})
+    made = catalogue(tenant)
+    invoice = finalized_invoice(stack, tenant, made, "11600")
+    payment = tenant.make("payments", {**guide("payments"), "destination_id": invoice.id})
+    tenant.make("events", guide("events"))
+    ids = {name: thing["id"] for name, thing in made.items()}
+    return tenant, {**ids, "connection": connection["id"], "invoice": invoice.id, "payment": payment["id"]}
+
+
+def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
+    """One for every operation of the document; a route without one fails the test below."""
+    scope = tenant.scope
+    event = {**guide("events"), "customer_id": ids["customer"]}
+    return {
+        "get_me": Attempt("/api/v1/me", statuses=(200,)),
+        "create_connection": Attempt("/api/v1/connections", {"name": "S", "secret_key": "sk_test_x"}, (422,)),
+        "get_connection": Attempt(f"/api/v1/connections/{ids['connection']}"),
+        "list_connections": Attempt("/api/v1/connections", statuses=(200,)),
+        "change_connection": Attempt(f"/api/v1/connections/{ids['connection']}", {"status": "disabled"}),
+        "delete_connection": Attempt(f"/api/v1/connections/{ids['connection']}"),
+        "create_meter": Attempt("/api/v1/meters", {**METER, "name": "The stranger's own"}, (201,)),
+        "get_meter": Attempt("/api/v1/meters/meter_of_the_owner"),
+        "list_meters": Attempt("/api/v1/meters", statuses=(200,)),
+        "create_feature": Attempt("/api/v1/features", {**guide("features"), "meter_id": "meter_of_the_owner"}, (422,)),
+        "get_feature": Attempt(f"/api/v1/features/{ids['feature']}"),
+        "list_features": Attempt("/api/v1/features", statuses=(200,)),
+        "create_plan": Attempt("/api/v1/plans", guide_plan(ids["feature"]), (422,)),
+        "get_plan": Attempt(f"/api/v1/plans/{ids['plan']}"),
+        "list_plans": Attempt("/api/v1/plans", statuses=(200,)),
+        "preview_price": Attempt("/api/v1/prices/preview", {}, (422,)),
+        "create_customer": Attempt("/api/v1/customers", guide("customers"), (201,)),
+        "get_customer": Attempt(f"/api/v1/customers/{ids['customer']}"),
+        "list_customers": Attempt("/api/v1/customers", statuses=(200,)),
+        "create_subscription": Attempt(
+            "/api/v1/subscriptions", {"customer_id": ids["customer"], "plan_id": ids["plan"]}, (422,)
+        ),
+        "preview_periods": Attempt("/api/v1/subscriptions/preview", {}, (422,)),
+        "get_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}"),
+        "list_subscriptions": Attempt("/api/v1/subscriptions", statuses=(200,)),
+        "send_event": Attempt("/api/v1/events", event, (422,)),
+        "send_events": Attempt("/api/v1/events/bulk", {"events": [event]}, (422,)),
+        "query_usage": Attempt(
+            "/api/v1/events/usage/meter", {**guide("usage"), "meter_id": "meter_of_the_owner"}, (422,)
+        ),
+        "get_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}"),
+        "list_invoices": Attempt("/api/v1/invoices", statuses=(200,)),
+        "sync_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/sync"),
+        "start_card_setup": Attempt(
+            f"/api/v1/payments/customers/{ids['customer']}/setup/intent", guide("setup_intent"), (404, 409)
+        ),
+        "create_payment": Attempt(
+            "/api/v1/payments", {**guide("payments"), "destination_id": ids["invoice"]}, (409, 422)
+        ),
+        "get_payment": Attempt(f"/api/v1/payments/{ids['payment']}"),
+        "list_payments": Attempt("/api/v1/payments", statuses=(200,)),
+        "receive_stripe_event": Attempt(
+            f"/api/v1/webhooks/stripe/{scope.tenant_id}/{scope.environment_id}",
+            {},
+            (400,),
+            (("Stripe-Signature", "t=1,v1=00"),),
+        ),
+        "healthz": Attempt("/healthz", statuses=(200,)),
+        "readyz": Attempt("/readyz", statuses=(200,)),
+    }
+
+
+def test_two_tenants_see_nothing_of_each_other_on_any_route(stack: Stack, owner: tuple[Tenant, dict[str, str]]) -> None:
+    tenant, ids = owner
+    tenant.make("meters", {**METER, "id": "meter_of_the_owner"})
+    stranger = stack.tenant()
+    paths = stranger.http.get("/openapi.json").json()["paths"]
+    operations = {
+        operation["operationId"]: method.upper() for path in paths.values() for method, operation in path.items()
+    }
+    planned = attempts(ids, tenant)
+    assert operations.keys() == planned.keys(), "every route needs a case here"
+
+    guessable = "meter_api_requests"
+    secrets = [
+        *(each for each in ids.values() if each != guessable),
+        tenant.scope.tenant_id,
+        tenant.scope.environment_id,
+    ]
+    before = _everything(tenant)
+    for name, attempt in planned.items():
+        answer = stranger.http.request(operations[name], attempt.path, json=attempt.body, headers=dict(attempt.headers))
+        assert answer.status_code in attempt.statuses, (name, answer.text)
+        if name.startswith("list_"):
+            assert not _foreign(answer), name
+        said = answer.text.replace(attempt.path, "")
+        assert not [each for each in secrets if each in said], (name, answer.text)
+        if operations[name] != "GET":
+            assert _everything(tenant) == before, f"{name} changed something of the owner's"
+
+
+def test_usage_of_a_meter_with_the_same_id_holds_only_ones_own_events(
+    stack: Stack, owner: tuple[Tenant, dict[str, str]]
+) -> None:
+    stranger = stack.tenant()
+    stranger.make("meters", METER)
+    question = {name: value for name, value in guide("usage").items() if name != "customer_id"}
+    assert stranger.make("events/usage/meter", question)["data"] == []
+    assert owner[0].make("events/usage/meter", question)["data"] != []
+
+
+def _foreign(answer: httpx.Response) -> list[Any]:
+    """Items of a list that the stranger has not made in this test."""
+    own = {"The stranger's own", "Acme Corporation"}
+    return [item for item in answer.json()["items"] if item.get("name") not in own]
+
+
+def _everything(tenant: Tenant) -> list[Any]:
+    lists = ("connections", "meters", "features", "plans", "customers", "subscriptions", "invoices", "payments")
+    return [tenant.get(name).json() for name in lists]

@@ -1,0 +1,358 @@
+"""Tenants never see each other: every function of every store is called with another tenant's ids."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+import ledger.store
+from billing.errors import NotFound
+from billing.invoice import PaymentStatus
+from billing.price import parse_price
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.page import Page
+from ledger.store import (
+    audit,
+    connections,
+    customers,
+    features,
+    gates,
+    idempotency,
+    inbox,
+    invoices,
+    keys,
+    mappings,
+    meters,
+    outbox,
+    payments,
+    plans,
+    prices,
+    quantities,
+    sessions,
+    subscriptions,
+    tenants,
+)
+from tests.support.ledger_rows import (
+    BOX,
+    JANUARY,
+    NOW,
+    a_connection,
+    a_customer,
+    a_line,
+    a_plan,
+    a_quantity,
+    a_scope,
+    a_subscription,
+    priced,
+)
+
+FLAT = parse_price({"pricing_model": "flat", "amount": "1"})
+Call = Callable[[Session, Scope, SimpleNamespace], Any]
+
+
+def everything(session: Session, scope: Scope) -> SimpleNamespace:
+    """One row of each kind in `scope`."""
+    customer = a_customer(session, scope)
+    plan = a_plan(session, scope)
+    subscription = a_subscription(session, scope, customer_id=customer.id, plan_id=plan.id)
+    quantities.put_quantity(session, scope, a_quantity(subscription.id, plan))
+    invoice = invoices.ensure_draft(session, scope, subscription, JANUARY, NOW)
+    priced(session, scope, invoice.id)
+    payment = payments.create_payment(
+        session,
+        scope,
+        customer_id=customer.id,
+        invoice_id=invoice.id,
+        amount=Decimal(1),
+        currency="USD",
+        method="card",
+        gateway="stripe",
+        gateway_payment_id="pi_1",
+        now=NOW,
+    )
+    urls = {"success_url": "https://a.example", "cancel_url": "https://a.example"}
+    checkout = sessions.create_checkout(
+        session, scope, customer_id=customer.id, purpose="setup", set_default=True, now=NOW, **urls
+    )
+    sessions.attach_gateway_session(session, scope, checkout.id, gateway_session_id="cs_1", url=None)
+    connection = a_connection(session, scope)
+    mappings.intend(session, scope, connection.id, "invoice", invoice.id, NOW)
+    mappings.record(session, scope, connection.id, "invoice", invoice.id, state="created", provider_id="in_1", now=NOW)
+    event, _ = inbox.receive(session, scope, connection.id, "evt_1", "invoice.paid", NOW, "{}", NOW)
+    work = outbox.enqueue(session, scope, "invoice.sync", invoice.id, NOW)
+    gates.put_result(session, scope, "gate", invoice.id, "h", True, {}, NOW)
+    audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
+    idempotency.reserve(session, scope, "k", "r", "b", NOW)
+    idempotency.complete(session, scope, "k", 200, "{}")
+    return SimpleNamespace(
+        customer=customer,
+        plan=plan,
+        price=plan.prices[1],
+        meter="meter_requests",
+        feature=plan.prices[1].feature_id,
+        subscription=subscription,
+        invoice=invoice,
+        payment=payment,
+        checkout=checkout,
+        connection=connection,
+        event=event,
+        work=work,
+        key=keys.create_key(session, scope, "ci", ["usage:read"], NOW)[0],
+    )
+
+
+READS: dict[str, Call] = {
+    "tenants.get_environment": lambda s, scope, _: tenants.get_environment(s, scope),
+    "keys.list_keys": lambda s, scope, _: keys.list_keys(s, scope),
+    "customers.get_customer": lambda s, scope, have: customers.get_customer(s, scope, have.customer.id),
+    "customers.get_customer by external id": lambda s, scope, _: customers.get_customer(s, scope, "acme"),
+    "customers.list_customers": lambda s, scope, _: customers.list_customers(s, scope),
+    "customers.external_ids": lambda s, scope, have: customers.external_ids(s, scope, [have.customer.id]),
+    "meters.get_meter": lambda s, scope, have: meters.get_meter(s, scope, have.meter),
+    "meters.get_meter in a version": lambda s, scope, have: meters.get_meter(s, scope, have.meter, 1),
+    "meters.list_meters": lambda s, scope, _: meters.list_meters(s, scope),
+    "features.get_feature": lambda s, scope, have: features.get_feature(s, scope, have.feature),
+    "features.get_feature by key": lambda s, scope, _: features.get_feature(s, scope, "pro_requests"),
+    "features.list_features": lambda s, scope, _: features.list_features(s, scope),
+    "prices.get_price": lambda s, scope, have: prices.get_price(s, scope, have.price.id),
+    "prices.get_price in a version": lambda s, scope, have: prices.get_price(s, scope, have.price.id, 1),
+    "prices.prices_of": lambda s, scope, have: prices.prices_of(s, scope, [have.plan.id])[have.plan.id],
+    "plans.get_plan": lambda s, scope, have: plans.get_plan(s, scope, have.plan.id),
+    "plans.get_plan by key": lambda s, scope, _: plans.get_plan(s, scope, "pro"),
+    "plans.list_plans": lambda s, scope, _: plans.list_plans(s, scope),
+    "subscriptions.get_subscription": lambda s, scope, have: subscriptions.get_subscription(
+        s, scope, have.subscription.id
+    ),
+    "subscriptions.list_subscriptions": lambda s, scope, have: subscriptions.list_subscriptions(
+        s, scope, customer_id=have.customer.id
+    ),
+    "quantities.quantities_of": lambda s, scope, have: quantities.quantities_of(
+        s, scope, have.subscription.id, JANUARY.start
+    ),
+    "invoices.get_invoice": lambda s, scope, have: invoices.get_invoice(s, scope, have.invoice.id),
+    "invoice_queries.list_invoices": lambda s, scope, have: invoices.list_invoices(
+        s, scope, customer_id=have.customer.id
+    ),
+    "invoice_lines.lines_of": lambda s, scope, have: ledger.store.invoice_lines.lines_of(s, scope, [have.invoice.id])[
+        have.invoice.id
+    ],
+    "payments.get_payment": lambda s, scope, have: payments.get_payment(s, scope, have.payment.id),
+    "payments.by_gateway_id": lambda s, scope, _: payments.by_gateway_id(s, scope, "stripe", "pi_1"),
+    "payments.list_payments": lambda s, scope, have: payments.list_payments(s, scope, invoice_id=have.invoice.id),
+    "sessions.get_checkout": lambda s, scope, have: sessions.get_checkout(s, scope, have.checkout.id),
+    "sessions.by_gateway_session": lambda s, scope, _: sessions.by_gateway_session(s, scope, "cs_1"),
+    "sessions.list_checkouts": lambda s, scope, _: sessions.list_checkouts(s, scope),
+    "connections.get_connection": lambda s, scope, have: connections.get_connection(s, scope, have.connection.id),
+    "connections.active": lambda s, scope, _: connections.active(s, scope, "stripe"),
+    "connections.list_connections": lambda s, scope, _: connections.list_connections(s, scope),
+    "connections.open_secrets": lambda s, scope, have: connections.open_secrets(s, scope, have.connection.id, BOX),
+    "mappings.get_mapping": lambda s, scope, have: mappings.get_mapping(
+        s, scope, have.connection.id, "invoice", have.invoice.id
+    ),
+    "mappings.by_provider_id": lambda s, scope, have: mappings.by_provider_id(
+        s, scope, have.connection.id, "invoice", "in_1"
+    ),
+    "mappings.list_mappings": lambda s, scope, have: mappings.list_mappings(s, scope, connection_id=have.connection.id),
+    "inbox.get_event": lambda s, scope, have: inbox.get_event(s, scope, have.event.id),
+    "inbox.list_events": lambda s, scope, _: inbox.list_events(s, scope),
+    "outbox.get_item": lambda s, scope, have: outbox.get_item(s, scope, have.work.id),
+    "outbox.list_items": lambda s, scope, _: outbox.list_items(s, scope),
+    "gates.passed": lambda s, scope, have: gates.passed(s, scope, "gate", have.invoice.id, "h"),
+    "gates.list_results": lambda s, scope, _: gates.list_results(s, scope),
+    "audit.list_entries": lambda s, scope, have: audit.list_entries(s, scope, entity_id=have.invoice.id),
+    "idempotency.reserve": lambda s, scope, _: idempotency.reserve(s, scope, "k", "r", "b", NOW),
+}
+
+# Functions that change a row named by its id: with another tenant's id they do not find it.
+WRITES: dict[str, Call] = {
+    "keys.revoke_key": lambda s, scope, have: keys.revoke_key(s, scope, have.key.id, NOW),
+    "keys.rotate_key": lambda s, scope, have: keys.rotate_key(s, scope, have.key.id, timedelta(0), NOW),
+    "customers.update_customer": lambda s, scope, have: customers.update_customer(
+        s, scope, have.customer.id, {"name": "x"}
+    ),
+    "meters.revise_meter": lambda s, scope, have: meters.revise_meter(
+        s, scope, have.meter, meters.get_meter(s, have.scope, have.meter).definition, NOW
+    ),
+    "features.create_feature": lambda s, scope, have: features.create_feature(
+        s, scope, name="x", key="x", feature_type="metered", meter_id=have.meter, now=NOW
+    ),
+    "prices.revise_price": lambda s, scope, have: prices.revise_price(s, scope, have.price.id, FLAT, NOW),
+    "plans.create_plan": lambda s, scope, have: plans.create_plan(
+        s,
+        scope,
+        name="x",
+        key="x",
+        billing_period="monthly",
+        interval="P1M",
+        currency="USD",
+        prices=[plans.NewPrice(have.feature, "x", FLAT)],
+        now=NOW,
+    ),
+    "subscriptions.create_subscription": lambda s, scope, have: a_subscription(
+        s, scope, customer_id=have.customer.id, plan_id=have.plan.id
+    ),
+    "subscriptions.cancel_subscription": lambda s, scope, have: subscriptions.cancel_subscription(
+        s, scope, have.subscription.id, NOW, NOW
+    ),
+    "invoices.replace_lines": lambda s, scope, have: invoices.replace_lines(
+        s, scope, have.invoice.id, [a_line(have.price.id)], "h", NOW, "1", NOW
+    ),
+    "invoices.finalize": lambda s, scope, have: invoices.finalize(s, scope, have.invoice.id, NOW),
+    "invoices.void": lambda s, scope, have: invoices.void(s, scope, have.invoice.id, NOW),
+    "invoices.record_payment_state": lambda s, scope, have: invoices.record_payment_state(
+        s, scope, have.invoice.id, Decimal(1), PaymentStatus.PAID, NOW, None
+    ),
+    "invoices.set_links": lambda s, scope, have: invoices.set_links(s, scope, have.invoice.id, "u", "u"),
+    "payments.create_payment": lambda s, scope, have: payments.create_payment(
+        s, scope, customer_id=have.customer.id, amount=Decimal(1), currency="USD", method="card", now=NOW
+    ),
+    "payments.upsert_gateway_payment": lambda s, scope, have: payments.upsert_gateway_payment(
+        s,
+        scope,
+        gateway="stripe",
+        gateway_payment_id="pi_1",
+        customer_id=have.customer.id,
+        amount=Decimal(1),
+        currency="USD",
+        status="failed",
+        now=NOW,
+    ),
+    "payments.update_status": lambda s, scope, have: payments.update_status(s, scope, have.payment.id, "failed"),
+    "sessions.create_checkout": lambda s, scope, have: sessions.create_checkout(
+        s,
+        scope,
+        customer_id=have.customer.id,
+        purpose="setup",
+        success_url="u",
+        cancel_url="u",
+        set_default=True,
+        now=NOW,
+    ),
+    "sessions.attach_gateway_session": lambda s, scope, have: sessions.attach_gateway_session(
+        s, scope, have.checkout.id, gateway_session_id="cs_2", url=None
+    ),
+    "sessions.close_checkout": lambda s, scope, have: sessions.close_checkout(s, scope, have.checkout.id, "expired"),
+    "connections.update_connection": lambda s, scope, have: connections.update_connection(
+        s, scope, have.connection.id, {"name": "x"}
+    ),
+    "connections.delete_connection": lambda s, scope, have: connections.delete_connection(
+        s, scope, have.connection.id, NOW
+    ),
+    "mappings.intend": lambda s, scope, have: mappings.intend(s, scope, have.connection.id, "plan", "plan_1", NOW),
+    "mappings.record": lambda s, scope, have: mappings.record(
+        s, scope, have.connection.id, "invoice", have.invoice.id, state="failed", now=NOW
+    ),
+    "inbox.receive": lambda s, scope, have: inbox.receive(s, scope, have.connection.id, "evt_2", "x", NOW, "{}", NOW),
+    "inbox.claim": lambda s, scope, have: inbox.claim(s, scope, have.event.id, NOW),
+}
+
+# Functions that change a row without saying whether it was there: with another tenant's id nothing changes.
+SILENT_WRITES: dict[str, Call] = {
+    "inbox.mark_processed": lambda s, scope, have: inbox.mark_processed(s, scope, have.event.id, NOW),
+    "inbox.mark_ignored": lambda s, scope, have: inbox.mark_ignored(s, scope, have.event.id, "x", NOW),
+    "inbox.mark_failed": lambda s, scope, have: inbox.mark_failed(s, scope, have.event.id, None, "x", NOW),
+    "inbox.reopen": lambda s, scope, have: inbox.reopen(s, scope, have.event.id, NOW),
+    "outbox.done": lambda s, scope, have: outbox.done(s, scope, have.work.id, NOW),
+    "outbox.retry_later": lambda s, scope, have: outbox.retry_later(s, scope, have.work.id, NOW, "x"),
+    "outbox.give_up": lambda s, scope, have: outbox.give_up(s, scope, have.work.id, "x", NOW),
+    "idempotency.complete": lambda s, scope, _: idempotency.complete(s, scope, "k", 500, "{}"),
+    "idempotency.release": lambda s, scope, _: idempotency.release(s, scope, "k"),
+}
+
+# They write a new row in the scope that they are given, and name no other.
+NAME_NO_ROW = {
+    "keys.create_key",
+    "customers.create_customer",
+    "connections.create_connection",
+    "meters.create_meter",
+    "gates.put_result",
+    "audit.write",
+    "outbox.enqueue",
+}
+# Parts of functions above, which hand on rows of the same scope; a foreign key holds what they write.
+INNER = {
+    "prices.insert_price",
+    "quantities.put_quantity",
+    "invoices.ensure_draft",
+    "invoice_lines.write_lines",
+    "invoice_record.with_lines",
+    "invoice_numbers.hold_numbers",
+    "invoice_numbers.take_number",
+}
+
+
+def found_by(call: Call, session: Session, scope: Scope, have: SimpleNamespace) -> Any:
+    """What the call finds, None where it raises NotFound."""
+    try:
+        found = call(session, scope, have)
+    except NotFound:
+        return None
+    return found.items if isinstance(found, Page) else found
+
+
+def test_every_function_of_every_store_is_in_one_of_these_tables() -> None:
+    scoped = set()
+    for module in pkgutil.iter_modules(ledger.store.__path__):
+        for name, function in inspect.getmembers(importlib.import_module(f"ledger.store.{module.name}")):
+            own = inspect.isfunction(function) and function.__module__ == f"ledger.store.{module.name}"
+            if (
+                own
+                and not name.startswith("_")
+                and list(inspect.signature(function).parameters)[:2] == ["session", "scope"]
+            ):
+                scoped.add(f"{module.name}.{name}")
+    assert scoped == {name.split()[0] for name in (*READS, *WRITES, *SILENT_WRITES)} | NAME_NO_ROW | INNER
+
+
+def test_no_read_finds_a_row_of_another_tenant_or_environment(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        mine = a_scope(session, "Mine")
+        have = everything(session, mine)
+        environment = tenants.create_environment(session, mine.tenant_id, "second", "test", "UTC", NOW)
+        for other in (a_scope(session, "Other"), environment.scope, Scope(mine.tenant_id, "env_none")):
+            for name, call in READS.items():
+                if name.startswith("tenants.") and other.environment_id != "env_none":
+                    continue
+                # Reserving a key that is free finds nothing, in an environment that exists.
+                if name == "idempotency.reserve" and other.environment_id == "env_none":
+                    continue
+                assert found_by(call, session, mine, have), f"{name} does not even find its own"
+                assert not found_by(call, session, other, have), name
+
+
+def test_no_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        mine, other = a_scope(session, "Mine"), a_scope(session, "Other")
+        have = everything(session, mine)
+        have.scope = mine
+        for name, call in WRITES.items():
+            with session.begin_nested() as undone:
+                try:
+                    call(session, other, have)
+                except NotFound:
+                    undone.rollback()
+                else:
+                    pytest.fail(f"{name} wrote beside a row of another tenant")
+
+
+def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        mine, other = a_scope(session, "Mine"), a_scope(session, "Other")
+        have = everything(session, mine)
+
+        def state() -> list[Any]:
+            answer = idempotency.reserve(session, mine, "k", "r", "b", NOW)
+            return [inbox.get_event(session, mine, have.event.id), outbox.get_item(session, mine, have.work.id), answer]
+
+        before = state()
+        for name, call in SILENT_WRITES.items():
+            call(session, other, have)
+            assert state() == before, name

@@ -1,0 +1,207 @@
+"""Rollups: switched at once, never wrong, never in the way, and checked against the events."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from billing.scope import Scope
+from tests.integration.metering.conftest import new_scope
+from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
+from warehouse_sql.client import Warehouse
+from warehouse_sql.instants import to_micros
+from warehouse_sql.reconcile import supersede_duplicates
+from warehouse_sql.rollups import build_days, dirty_days, drop_old_builds, mismatches
+from warehouse_sql.usage import UsageQuery, read_quantities, read_usage, safe_watermark
+
+NOW = at("2026-11-23")
+DAYS = [date(2026, 1, 4), date(2026, 1, 5), date(2026, 1, 6)]
+PERIOD = (at("2026-01-04"), at("2026-01-07"))
+
+
+def january(scope: Scope, kind: str = "sum") -> UsageQuery:
+    return UsageQuery(scope, a_meter(kind), *PERIOD, ("acme",))
+
+
+def test_a_clean_day_is_read_from_its_rollup_and_a_late_event_makes_it_dirty_at_once(
+    metering: Warehouse, scope: Scope
+) -> None:
+    send(metering, scope, an_event("a", n="1"), an_event("b", "2026-01-06 10:00", n="2"))
+    meters = [(scope, a_meter())]
+    assert dirty_days(metering, meters) == [date(2026, 1, 5), date(2026, 1, 6)]
+    built = build_days(metering, DAYS, meters, NOW)
+    assert [(one.day, one.events, one.rows) for one in built] == [(DAYS[0], 0, 0), (DAYS[1], 1, 1), (DAYS[2], 1, 1)]
+    assert dirty_days(metering, meters) == []
+
+    clean = read_usage(metering, january(scope))
+    assert (values(clean.rows), clean.rollup_days, clean.raw_days) == (["3"], 3, 0)
+    assert clean.builds == {day.isoformat(): built[0].build for day in DAYS}
+
+    send(metering, scope, an_event("late", n="4"))
+    late = read_usage(metering, january(scope))
+    assert (values(late.rows), late.rollup_days, late.raw_days) == (["7"], 2, 1)
+    assert dirty_days(metering, meters) == [date(2026, 1, 5)]
+
+
+def test_U1_every_aggregation_and_its_hash_are_the_same_from_rollups_as_from_events(
+    metering: Warehouse, scope: Scope
+) -> None:
+    texts = ("4", "-1.5", "none", "1e-24", "9" * 38, "4.0")
+    send(metering, scope, *[an_event(f"e{i}", f"2026-01-05 1{i}:00", n=text) for i, text in enumerate(texts)])
+    kinds = ("count", "sum", "max", "min", "avg", "latest", "count_unique")
+    meters = [a_meter(kind, meter_id=f"meter_{kind}") for kind in kinds]
+    build_days(metering, DAYS, [(scope, meter) for meter in meters], NOW)
+    for meter in meters:
+        auto, raw = (
+            read_quantities(metering, scope, meter, *PERIOD, ["acme"], rollups=rollups)["acme"]
+            for rollups in (True, False)
+        )
+        assert len(auto.builds) == 3
+        assert (auto.value, auto.events, auto.unusable) == (raw.value, raw.events, raw.unusable)
+        assert auto.quantity_hash == raw.quantity_hash
+    assert mismatches(metering, DAYS) == []
+
+
+def test_a_resend_of_a_day_that_is_done_at_another_day_counts_once_before_any_reconcile(
+    metering: Warehouse, scope: Scope
+) -> None:
+    send(metering, scope, an_event("a", n="1"), an_event("b", n="2"))
+    build_days(metering, DAYS, [(scope, a_meter())], NOW)
+    send(metering, scope, an_event("a", "2026-01-06 10:00", n="1"))
+    auto = read_usage(metering, january(scope))
+    assert (auto.rollup_days, auto.raw_days) == (2, 1)
+    assert values(auto.rows) == values(read_usage(metering, january(scope), "raw").rows) == ["3"]
+
+
+def test_building_again_changes_no_answer_and_old_builds_can_go(metering: Warehouse, scope: Scope) -> None:
+    send(metering, scope, an_event("a", n="1"))
+    first = build_days(metering, DAYS, [(scope, a_meter())], NOW)
+    second = build_days(metering, DAYS, [(scope, a_meter())], NOW)
+    assert first[0].build != second[0].build
+    answer = read_usage(metering, january(scope))
+    assert (values(answer.rows), set(answer.builds.values())) == (["1"], {second[0].build})
+    assert drop_old_builds(metering, datetime.now(NOW.tzinfo), keep=timedelta(0)) >= 1
+    assert values(read_usage(metering, january(scope)).rows) == ["1"]
+    assert mismatches(metering, DAYS) == []
+
+
+def test_nobody_sees_half_a_build(metering: Warehouse, scope: Scope) -> None:
+    send(metering, scope, *[an_event(f"e{i}", f"2026-01-0{4 + i % 3} 10:00", n="1") for i in range(300)])
+    meters = [(scope, a_meter())]
+    build_days(metering, DAYS, meters, NOW)
+    seen: list[str | None] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.extend(values(read_usage(metering, january(scope)).rows))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(4):
+            build_days(metering, DAYS, meters, NOW)
+    finally:
+        done.set()
+        looking.join(30)
+    assert set(seen) == {"300"}
+
+
+def test_a_bad_meter_or_tenant_never_stops_another(metering: Warehouse, scope: Scope) -> None:
+    bad = new_scope()
+    send(metering, bad, *[an_event(f"x{i}", n=text) for i, text in enumerate(("1e999", "\x00", "NaN", "{", "-"))])
+    send(metering, scope, an_event("a", n="1"))
+    odd = a_meter(
+        "sum", "", meter_id="meter_odd", filters=[("", "gt", Decimal(1)), ("n", "in", ("'); DROP TABLE events; --",))]
+    )
+    meters = [(bad, a_meter()), (bad, odd), (scope, a_meter()), (scope, a_meter("max", version=2)), (scope, a_meter())]
+    built = build_days(metering, DAYS, meters, NOW)
+    assert sum(one.events for one in built) == 7
+    assert values(read_usage(metering, january(scope)).rows) == ["1"]
+    assert values(usage(metering, bad, a_meter())) == ["0"]
+
+
+def test_the_check_finds_a_rollup_that_does_not_match_its_events(warehouse: Warehouse, scope: Scope) -> None:
+    send(warehouse, scope, an_event("a", n="1"), an_event("b", customer_id="beta", n="2"))
+    built = build_days(warehouse, DAYS, [(scope, a_meter())], NOW)
+    assert mismatches(warehouse, DAYS) == []
+    warehouse.statement(
+        "ALTER TABLE usage_hourly UPDATE total = total + 1 WHERE customer_id = 'beta' SETTINGS mutations_sync = 1",
+        "test",
+    )
+    (wrong,) = mismatches(warehouse, DAYS)
+    assert (wrong["customer_id"], wrong["rollup_total"], wrong["raw_total"]) == ("beta", "3", "2")
+    warehouse.statement(
+        "ALTER TABLE usage_hourly DELETE WHERE customer_id = 'acme' SETTINGS mutations_sync = 1", "test"
+    )
+    assert [row["customer_id"] for row in mismatches(warehouse, DAYS)] == ["acme", "beta"]
+    assert built[0].build in read_usage(warehouse, january(scope)).builds.values()
+
+
+def test_arrivals_that_a_crash_left_out_are_put_back_and_make_the_day_dirty(warehouse: Warehouse, scope: Scope) -> None:
+    send(warehouse, scope, an_event("a", n="1"))
+    meters = [(scope, a_meter())]
+    build_days(warehouse, DAYS, meters, NOW)
+    warehouse.statement("ALTER TABLE arrivals_of_events MODIFY QUERY " + NO_ARRIVALS, "test")
+    send(warehouse, scope, an_event("lost", n="2"))
+    assert dirty_days(warehouse, meters) == []
+    supersede_duplicates(warehouse)
+    assert dirty_days(warehouse, meters) == [date(2026, 1, 5)]
+    assert values(read_usage(warehouse, january(scope)).rows) == ["3"]
+
+
+NO_ARRIVALS = """
+SELECT tenant_id, environment_id, event_name, day, toStartOfMinute(ingested_at) AS minute, count() AS events,
+       max(ingested_at) AS last_ingested_at
+FROM events WHERE event_id = '' GROUP BY tenant_id, environment_id, event_name, day, minute
+"""
+
+
+def test_a_meter_of_another_version_has_rollups_of_its_own(metering: Warehouse, scope: Scope) -> None:
+    send(metering, scope, an_event("a", n="1", kind="x"), an_event("b", n="2"))
+    second = a_meter(filters=[("kind", "eq", "x")], version=2)
+    build_days(metering, DAYS, [(scope, a_meter()), (scope, second)], NOW)
+    assert values(usage(metering, scope, a_meter())) == ["3"]
+    assert values(usage(metering, scope, second)) == ["1"]
+
+
+def test_groups_are_summed_up_from_rollups_and_other_properties_come_from_events(
+    metering: Warehouse, scope: Scope
+) -> None:
+    send(
+        metering,
+        scope,
+        an_event("1", n="1", model="a", region="eu"),
+        an_event("2", n="2", model="a", region="us"),
+        an_event("4", n="4", model="b", region="us"),
+    )
+    meter = a_meter(group_by=("model", "region"))
+    build_days(metering, DAYS, [(scope, meter)], NOW)
+    for group_by, rollups in ((("region",), 3), (("region", "model"), 3), (("model", "n"), 0), ((), 3)):
+        query = UsageQuery(scope, meter, *PERIOD, None, group_by=group_by)
+        answer = read_usage(metering, query)
+        assert answer.rows == read_usage(metering, query, "raw").rows
+        assert answer.rollup_days == rollups
+
+
+SLOW_INSERT = """
+INSERT INTO events (tenant_id, environment_id, event_name, customer_id, timestamp, identity, event_id)
+SELECT 'slow', 'env', 'slow', 'c', now64(6), toString(number), '' FROM numbers(2) WHERE sleepEachRow(0.5) = 0
+SETTINGS max_block_size = 1
+"""
+
+
+def test_the_safe_watermark_stays_before_what_a_slow_insert_will_store(warehouse: Warehouse) -> None:
+    send(warehouse, new_scope(), an_event("a", n="1"))
+    inserting = threading.Thread(target=lambda: warehouse.statement(SLOW_INSERT, "test"))
+    inserting.start()
+    marks = []
+    while inserting.is_alive():
+        marks.append(safe_watermark(warehouse))
+    inserting.join()
+    (slow,) = warehouse.rows("queries/meter_days", {"first_day": date(2026, 11, 1)})
+    while_it_ran = [mark for mark in marks if to_micros(mark) < slow["arrived_us"]]
+    assert len(while_it_ran) >= 5
+    assert max(while_it_ran) - min(while_it_ran) < timedelta(seconds=0.4)
+    assert to_micros(safe_watermark(warehouse)) >= slow["arrived_us"]

@@ -1,0 +1,113 @@
+"""What Dagster loads: all of it, and nothing that vanished on the way."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import dagster as dg
+import pytest
+from dagster._core.workspace.config_schema import ensure_workspace_config
+from dagster_shared.yaml_utils import load_yaml_from_path
+
+from billing.errors import Conflict, Unavailable
+from pipelines.assets.daily import retried_when_unavailable
+from pipelines.definitions import defs
+from pipelines.schedules import daily_billing
+
+HOME = Path(__file__).parents[3] / "dagster_home"
+
+
+def test_every_asset_and_check_is_loaded_in_its_group() -> None:
+    dg.Definitions.validate_loadable(defs)
+    graph = defs.get_repository_def().asset_graph
+    assert {key.to_user_string(): graph.get(key).group_name for key in graph.materializable_asset_keys} == {
+        "events_reconciled": "arrivals",
+        "usage_hourly": "usage",
+        "billable_quantities": "quantities",
+        "draft_invoices": "invoices",
+        "priced_invoices": "invoices",
+        "finalized_invoices": "invoices",
+        "stripe_invoices": "stripe",
+    }
+    assert {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys} == {
+        ("usage_hourly", "rollup_matches_raw"),
+        ("billable_quantities", "quantities_match_raw"),
+        ("billable_quantities", "identities_count_once"),
+        ("billable_quantities", "usage_events_are_usable"),
+        ("priced_invoices", "totals_match_lines"),
+        ("finalized_invoices", "all_subscriptions_billed"),
+    }
+    assert {key.name for key in graph.asset_check_keys if not graph.get_check_spec(key).blocking} == {
+        "all_subscriptions_billed"
+    }
+
+
+def test_all_assets_share_days_owner_version_and_single_runs() -> None:
+    graph = defs.get_repository_def().asset_graph
+    shared = {
+        (
+            str(node.partitions_def),
+            node.backfill_policy,
+            tuple(node.owners),
+            node.code_version is not None,
+            bool(node.description and node.kinds),
+        )
+        for node in map(graph.get, graph.materializable_asset_keys)
+    }
+    days = "Daily, starting 2015-01-01 UTC. End offsetted by 1 partition."
+    assert shared == {(days, dg.BackfillPolicy.single_run(), ("team:billing",), True, True)}
+    assert graph.get(dg.AssetKey("stripe_invoices")).pools == {"stripe"}
+
+
+def test_the_days_of_two_months_are_one_run_whose_assets_chain() -> None:
+    graph = defs.get_repository_def().asset_graph
+    order = [sorted(key.to_user_string() for key in level) for level in graph.toposorted_asset_keys_by_level]
+    assert [name for level in order for name in level] == [
+        "events_reconciled",
+        "usage_hourly",
+        "billable_quantities",
+        "draft_invoices",
+        "priced_invoices",
+        "finalized_invoices",
+        "stripe_invoices",
+    ]
+
+
+def test_the_nightly_run_is_for_yesterday_and_a_repeated_tick_is_the_same_run() -> None:
+    tick = datetime(2024, 11, 2, 0, 15, tzinfo=UTC)
+    repository = defs.get_repository_def()
+    with dg.build_schedule_context(scheduled_execution_time=tick, repository_def=repository) as context:
+        first, second = (daily_billing.evaluate_tick(context).run_requests for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (first[0].partition_key, first[0].run_key) == ("2024-11-01", "daily_billing:2024-11-01")
+    assert second[0].run_key == first[0].run_key
+
+
+def test_only_what_was_unavailable_is_tried_again() -> None:
+    with pytest.raises(dg.RetryRequested) as retry, retried_when_unavailable():
+        raise Unavailable("ledger_busy", "busy", retry_after_seconds=7)
+    assert (retry.value.max_retries, retry.value.seconds_to_wait) == (3, 7)
+    with pytest.raises(Conflict), retried_when_unavailable():
+        raise Conflict("move_not_allowed", "no")
+
+
+def test_the_instance_of_one_machine_takes_its_settings(tmp_path: Path) -> None:
+    shutil.copy(HOME / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        concurrency = instance.get_concurrency_config()
+        assert instance.run_coordinator.dequeue_interval_seconds == 1  # type: ignore[attr-defined]
+        assert concurrency.run_queue_config is not None
+        assert concurrency.run_queue_config.max_concurrent_runs == 2
+        assert concurrency.pool_config.default_pool_limit == 1
+        assert (instance.telemetry_enabled, instance.run_monitoring_enabled) == (False, True)
+
+
+def test_the_workspace_takes_the_code_servers_port_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_CODE_PORT", "4267")
+    path = str(HOME / "workspace.yaml")
+    written = load_yaml_from_path(path)
+    assert isinstance(written, dict)
+    (target,) = cast("list[dict[str, object]]", ensure_workspace_config(written, path)["load_from"])
+    assert target["grpc_server"] == {"host": "127.0.0.1", "port": 4267, "location_name": "tallyhouse"}

@@ -1,0 +1,30 @@
+"""A stack that was killed leaves runs behind; the next one starts without them."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines.prepare_instance import prepare
+
+
+@dg.job
+def nothing() -> None:
+    """A job to have a run of."""
+
+
+def test_a_run_left_behind_by_a_killed_stack_is_failed_and_gives_its_slots_back(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\nconcurrency: {pools: {default_limit: 1, granularity: op}}\n"
+    )
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert prepare(instance).failed_run_ids == ()
+        left = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
+        waiting = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.NOT_STARTED)
+        slots = instance.event_log_storage
+        slots.initialize_concurrency_limit_to_default("warehouse")
+        slots.claim_concurrency_slot("warehouse", left.run_id, "a_step")
+        assert slots.get_concurrency_info("warehouse").active_slot_count == 1
+        assert prepare(instance).failed_run_ids == (left.run_id,)
+        assert slots.get_concurrency_info("warehouse").active_slot_count == 0
+        statuses = {run.run_id: run.status for run in instance.get_runs()}
+    assert statuses == {left.run_id: dg.DagsterRunStatus.FAILURE, waiting.run_id: dg.DagsterRunStatus.NOT_STARTED}

@@ -1,0 +1,140 @@
+"""One meter's aggregates per customer, window and group values: builds the parameters, runs the query, types its
+rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from billing.errors import InvalidInput, TooLarge
+from billing.meter import AggregationType, Meter
+from billing.scope import Scope
+from warehouse_sql.client import Warehouse
+from warehouse_sql.days import Sources, choose_sources, hour_range
+from warehouse_sql.instants import FAR_FUTURE, from_micros, to_micros
+from warehouse_sql.meters import customer_params, meter_params
+from warehouse_sql.values import value_of
+
+MAX_ROWS: Final = 200_000
+MAX_PERIOD: Final = timedelta(days=3660)
+# As many customers as one statement names; more are asked for in turns.
+_CUSTOMERS_AT_ONCE: Final = 500
+_EARLIEST: Final = from_micros(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One customer's aggregate of one window and group, as the engine returns it."""
+
+    customer_id: str
+    window: datetime
+    groups: tuple[str, ...]
+    value: Decimal | None
+    events: int
+    unusable: int
+    fingerprint: int
+
+
+def check_period(start: datetime, end: datetime) -> None:
+    """InvalidInput where [start, end) is empty, too long, or not in time zones."""
+    if start.tzinfo is None or end.tzinfo is None:
+        raise InvalidInput(
+            "naive_time", "must have an offset from UTC", field="start" if start.tzinfo is None else "end"
+        )
+    if start >= end:
+        raise InvalidInput("empty_period", "must be before end", field="start")
+    if end - start > MAX_PERIOD:
+        raise TooLarge("period_too_long", f"is more than {MAX_PERIOD.days} days after start", field="end")
+    if start < _EARLIEST or end > FAR_FUTURE:
+        raise InvalidInput(
+            "out_of_range", "must lie between 1970 and 2100", field="start" if start < _EARLIEST else "end"
+        )
+
+
+def read_parts(
+    warehouse: Warehouse,
+    scope: Scope,
+    meter: Meter,
+    starts: Sequence[datetime],
+    end: datetime,
+    customer_ids: Sequence[str] | None,
+    *,
+    group_by: Sequence[str] = (),
+    rollups: bool = True,
+    until: datetime = FAR_FUTURE,
+    fingerprinted: bool = False,
+) -> tuple[Sources, list[Part]]:
+    """The aggregates of windows that begin at `starts`, of events received up to `until`."""
+    start = starts[0]
+    levels = meter.aggregation.type is AggregationType.WEIGHTED_SUM
+    asked = meter_params(scope, meter)
+    sources = choose_sources(warehouse, asked, start, end, starts, rollups=rollups and not levels, until=until)
+    params: dict[str, Any] = {
+        **asked,
+        **sources.params(),
+        **hour_range(start, end),
+        "start_us": to_micros(start),
+        "end_us": to_micros(end),
+        "until_us": to_micros(until),
+        "window_starts_us": [to_micros(at) for at in starts],
+        "group_by": list(group_by),
+        "group_positions": [meter.group_by.index(name) + 1 for name in group_by if name in meter.group_by],
+        "fingerprinted": fingerprinted,
+        "row_limit": MAX_ROWS + 1,
+    }
+    name = "queries/usage" if sources.needs_events else "queries/usage_from_rollups"
+    if levels:
+        name = "queries/usage_levels"
+        params |= _level_params(starts, end, min(end, until, sources.as_of))
+    parts = [
+        _part(row, meter)
+        for customers in _turns(customer_ids)
+        for row in warehouse.rows(name, {**params, **customer_params(customers)})
+    ]
+    if len(parts) > MAX_ROWS:
+        raise too_many_rows()
+    return sources, parts
+
+
+def _level_params(starts: Sequence[datetime], end: datetime, held_until: datetime) -> dict[str, Any]:
+    """A level counts from the last event before the period, so the whole past is read, and nothing is taken as
+    settled.
+    """
+    return {
+        **hour_range(_EARLIEST, end),
+        "window_ends_us": [to_micros(at) for at in (*starts[1:], end)],
+        "held_until_us": to_micros(held_until),
+        "unreconciled": True,
+    }
+
+
+def _turns(customer_ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    if customer_ids is None:
+        yield None
+        return
+    for first in range(0, len(customer_ids), _CUSTOMERS_AT_ONCE):
+        yield customer_ids[first : first + _CUSTOMERS_AT_ONCE]
+
+
+def _part(row: Mapping[str, Any], meter: Meter) -> Part:
+    return Part(
+        customer_id=row["customer_id"],
+        window=from_micros(row["window_us"]),
+        groups=tuple(row["groups"]),
+        value=value_of(meter.aggregation.type, row),
+        events=row["usable"],
+        unusable=row["matched"] - row["usable"],
+        fingerprint=int(row["fingerprint"]),
+    )
+
+
+def too_many_rows() -> TooLarge:
+    return TooLarge(
+        "too_many_rows",
+        f"the answer has more than {MAX_ROWS} rows",
+        hint="Ask for fewer customers, larger windows or a shorter period.",
+    )

@@ -1,0 +1,101 @@
+"""Decides where a usage answer comes from: which days from rollups, which days and hours from the events.
+
+A day is clean for a meter when its current rollup holds every event that has arrived for it: nothing arrived after the
+build's watermark, and nothing was superseded after the build had begun. All else is read from the events, so an answer
+never depends on when rollups were made (promise U1).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from warehouse_sql.client import Warehouse
+from warehouse_sql.instants import FAR_FUTURE, MICROSECOND, days_of, from_micros, hour_of, hour_text, to_micros
+
+# A day of which this many hours hold a window's edge is read from the events as a whole.
+_EDGES_OF_A_RAW_DAY: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What one answer is read from, and when that was decided."""
+
+    builds: dict[date, int]
+    raw_days: tuple[date, ...]
+    raw_hours: tuple[datetime, ...]
+    busy_raw_days: int
+    unreconciled: bool
+    reconciled_us: int
+    as_of: datetime
+
+    @property
+    def needs_events(self) -> bool:
+        return bool(self.raw_days or self.raw_hours)
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "builds": list(self.builds.items()),
+            "raw_days": list(self.raw_days),
+            "raw_hours": [hour_text(hour) for hour in self.raw_hours],
+            "unreconciled": self.unreconciled,
+            "reconciled_us": self.reconciled_us,
+        }
+
+
+def choose_sources(
+    warehouse: Warehouse,
+    meter: dict[str, Any],
+    start: datetime,
+    end: datetime,
+    edges: Sequence[datetime],
+    *,
+    rollups: bool,
+    until: datetime = FAR_FUTURE,
+) -> Sources:
+    """The sources for [start, end), whose windows meet at `edges`, of events received up to `until`.
+
+    `meter` is `meter_params(…)`. Without `rollups` everything comes from the events.
+    """
+    days = days_of(start, end)
+    known = warehouse.rows("queries/usage_days", {**_only_asked(meter), "first_day": days[0], "last_day": days[-1]})
+    builds = {row["day"]: row["build"] for row in known if rollups and _is_clean(row, until)}
+    cut = {hour_of(edge) for edge in (start, *edges, end) if edge != hour_of(edge)}
+    cut = {hour for hour in cut if hour.date() in builds}
+    cuts_of_day = Counter(hour.date() for hour in cut)
+    builds = {day: build for day, build in builds.items() if cuts_of_day[day] <= _EDGES_OF_A_RAW_DAY}
+    raw_hours = tuple(sorted(hour for hour in cut if hour.date() in builds))
+    arrived = {row["day"] for row in known if row["arrived_us"]}
+    raw_days = tuple(day for day in days if day not in builds)
+    return Sources(
+        builds=builds,
+        raw_days=raw_days,
+        raw_hours=raw_hours,
+        busy_raw_days=len(arrived & ({*raw_days} | {hour.date() for hour in raw_hours})),
+        unreconciled=any(row["arrived_us"] > row["reconciled_us"] for row in known),
+        reconciled_us=known[0]["reconciled_us"],
+        as_of=from_micros(known[0]["now_us"]),
+    )
+
+
+def hour_range(start: datetime, end: datetime) -> dict[str, Any]:
+    """The hours and days that [start, end) touches, as `counted_events` takes them."""
+    last = end.astimezone(UTC) - MICROSECOND
+    return {
+        "first_day": start.astimezone(UTC).date(),
+        "last_day": last.date(),
+        "first_hour": hour_text(start),
+        "last_hour": hour_text(last),
+    }
+
+
+def _is_clean(row: dict[str, Any], until: datetime) -> bool:
+    seen_us = min(row["watermark_us"], to_micros(until))
+    return bool(row["build"] and row["arrived_us"] <= seen_us and row["corrected_us"] <= row["started_us"])
+
+
+def _only_asked(meter: dict[str, Any]) -> dict[str, Any]:
+    return {name: meter[name] for name in ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version")}

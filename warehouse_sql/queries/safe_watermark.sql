@@ -1,0 +1,4 @@
+-- The last microsecond of which it is certain that nothing received then can still appear: before any insert that runs
+-- now has started, and before now. Rows take their `ingested_at` after their insert has started, never before.
+SELECT toUnixTimestamp64Micro(if(count() = 0, now64(6, 'UTC'), least(now64(6, 'UTC'), min(started_at)))) - 1 AS watermark_us
+FROM running_inserts

@@ -1,0 +1,25 @@
+-- Makes a build the current one of its meters and days, those without usage included, in one insert of one block.
+INSERT INTO usage_builds
+(
+    tenant_id, environment_id, meter_id, meter_version, event_name, day, build, watermark, started_at, hours, matched, usable
+)
+SELECT
+    tenant_id, environment_id, meter_id, meter_version, event_name, day, {build:UInt64},
+    fromUnixTimestamp64Micro({watermark_us:Int64}, 'UTC'), built_at, stored.hours, stored.matched, stored.usable
+FROM
+(
+    SELECT tenant_id, environment_id, meter_id, meter_version, event_name, built_at, day
+    FROM build_meters
+    ARRAY JOIN {days:Array(Date)} AS day
+    WHERE build = {build:UInt64}
+) AS planned
+GLOBAL LEFT JOIN
+(
+    SELECT
+        tenant_id, environment_id, meter_id, meter_version, toDate(hour) AS day,
+        count() AS hours, sum(usage_hourly.matched) AS matched, sum(usage_hourly.usable) AS usable
+    FROM usage_hourly
+    WHERE build = {build:UInt64} AND toDate(hour) IN {days:Array(Date)}
+    GROUP BY tenant_id, environment_id, meter_id, meter_version, day
+) AS stored USING (tenant_id, environment_id, meter_id, meter_version, day)
+SETTINGS max_threads = 1, max_insert_threads = 1, min_insert_block_size_rows = 100000000, min_insert_block_size_bytes = 0

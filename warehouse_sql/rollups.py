@@ -1,0 +1,164 @@
+"""Makes, checks and clears rollups. A build is made aside and then switched to in one insert, so nobody sees half of
+it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from billing.meter import AggregationType, Meter
+from billing.scope import Scope
+from warehouse_sql.client import Warehouse
+from warehouse_sql.instants import to_micros
+from warehouse_sql.meters import meter_params
+from warehouse_sql.reconcile import supersede_duplicates
+
+# Arrivals that one statement aggregates; a day with more of them has a statement of its own.
+_EVENTS_AT_ONCE: Final = 4_000_000
+_EARLIEST_DAY: Final = date(1970, 1, 1)
+_JSON: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class DayBuild:
+    """One day's rollups over all meters of the build: `rows` stored, `events` matched. `watermark` says what it has
+    seen.
+    """
+
+    day: date
+    build: int
+    watermark: datetime
+    rows: int
+    events: int
+
+
+def build_days(
+    warehouse: Warehouse, days: Sequence[date], meters: Sequence[tuple[Scope, Meter]], now: datetime
+) -> list[DayBuild]:
+    """Builds the rollups of `meters` for `days`, for all tenants in one statement, and switches to them.
+
+    Reconciles first, so that a rollup holds no duplicate. Building a day again gives the same answers. `now` dates the
+    build's number. A weighted sum has no rollups: a level reaches back past any day.
+    """
+    watermark = supersede_duplicates(warehouse).watermark
+    # A meter that is named twice would be counted twice.
+    once = {(scope, meter.id, meter.version): (scope, meter) for scope, meter in meters}
+    summed = [one for one in once.values() if one[1].aggregation.type is not AggregationType.WEIGHTED_SUM]
+    if not summed:
+        return []
+    return [
+        built
+        for some_days in _in_turns(warehouse, sorted(set(days)))
+        for built in _build(warehouse, some_days, summed, watermark, now)
+    ]
+
+
+def mismatches(warehouse: Warehouse, days: Sequence[date]) -> list[dict[str, Any]]:
+    """Rows of current rollups of `days` that differ from the events they were made of; at most 100 for each build."""
+    return [
+        row
+        for some_days in _portions(sorted(set(days)))
+        for build in warehouse.rows("queries/builds_by_day", {"days": some_days})
+        for row in warehouse.rows(
+            "checks/rollup_matches_raw",
+            {"build": build["build"], "days": build["days"], "watermark_us": build["watermark_us"]},
+        )
+    ]
+
+
+def dirty_days(warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY) -> list[date]:
+    """Days since `since` on which some meter has events that its current rollup has not seen."""
+    known = {
+        (row["tenant_id"], row["environment_id"], row["meter_id"], row["meter_version"], row["day"]): row
+        for row in warehouse.rows("queries/current_builds", {"first_day": since})
+    }
+    listening: dict[tuple[str, str, str], list[Meter]] = {}
+    for scope, meter in meters:
+        if meter.aggregation.type is not AggregationType.WEIGHTED_SUM:
+            listening.setdefault((scope.tenant_id, scope.environment_id, meter.event_name), []).append(meter)
+    dirty: set[date] = set()
+    for row in warehouse.rows("queries/meter_days", {"first_day": since}):
+        tenant_id, environment_id, day = row["tenant_id"], row["environment_id"], row["day"]
+        for meter in listening.get((tenant_id, environment_id, row["event_name"]), ()):
+            build = known.get((tenant_id, environment_id, meter.id, meter.version, day))
+            if build is None or row["arrived_us"] > build["watermark_us"] or row["corrected_us"] > build["started_us"]:
+                dirty.add(day)
+    return sorted(dirty)
+
+
+def drop_old_builds(warehouse: Warehouse, now: datetime, keep: timedelta = timedelta(days=7)) -> int:
+    """Removes rollups that have not been current for `keep`; how many builds. Their record in `usage_builds` stays."""
+    before_us = to_micros(now - keep)
+    builds = [row["build"] for row in warehouse.rows("queries/old_builds", {"before_us": before_us})]
+    if builds:
+        warehouse.command("queries/drop_old_builds", {"builds": builds})
+    return len(builds)
+
+
+def _build(
+    warehouse: Warehouse, days: list[date], meters: Sequence[tuple[Scope, Meter]], watermark: datetime, now: datetime
+) -> Iterator[DayBuild]:
+    build = _new_build(now)
+    params = {"build": build, "days": days, "watermark_us": to_micros(watermark)}
+    warehouse.insert_raw(
+        "build_meters",
+        _BUILD_METER_COLUMNS,
+        _JSON.encode_lines([_build_meter(build, *one) for one in meters]),
+        "JSONEachRow",
+    )
+    warehouse.command("queries/build_usage", params)
+    warehouse.command("queries/switch_usage_builds", params)
+    for row in warehouse.rows("queries/build_result", params):
+        yield DayBuild(row["day"], build, watermark, row["hours"], row["matched"])
+
+
+_BUILD_METER_COLUMNS: Final = (
+    "build",
+    "tenant_id",
+    "environment_id",
+    "meter_id",
+    "meter_version",
+    "event_name",
+    "aggregation",
+    "property",
+    "filters",
+    "group_by",
+)
+
+
+def _build_meter(build: int, scope: Scope, meter: Meter) -> dict[str, Any]:
+    return {"build": build, **meter_params(scope, meter), "group_by": meter.group_by}
+
+
+def _new_build(now: datetime) -> int:
+    """Seconds, then 22 random bits, so that two builders never share a number; below 2^53, so that JSON keeps it
+    exact.
+    """
+    return (to_micros(now) // 1_000_000 << 22) | secrets.randbits(22)
+
+
+def _in_turns(warehouse: Warehouse, days: list[date]) -> Iterator[list[date]]:
+    """The days in portions of about as many events as one statement should aggregate."""
+    for some_days in _portions(days):
+        arrived = {row["day"]: row["events"] for row in warehouse.rows("queries/arrivals_by_day", {"days": some_days})}
+        portion: list[date] = []
+        events = 0
+        for day in some_days:
+            events += arrived.get(day, 0)
+            if portion and events > _EVENTS_AT_ONCE:
+                yield portion
+                portion, events = [], arrived.get(day, 0)
+            portion.append(day)
+        yield portion
+
+
+def _portions(days: list[date]) -> Iterator[list[date]]:
+    """At most a year at once, which keeps a statement's parameters short."""
+    for first in range(0, len(days), 366):
+        yield days[first : first + 366]
