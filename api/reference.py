@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from jinja2 import Environment
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 __all__ = ["install"]
@@ -19,6 +21,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _DEEPEST = 4
+# HTML in a description stays text: `js-default` escapes it, and takes no link that could run something.
+_MARKDOWN = MarkdownIt("js-default")
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,10 @@ def _page(app: FastAPI) -> str:
         for method, operation in methods.items():
             by_tag[operation["tags"][0]].append(_operation(document, path, method.upper(), operation))
     source = files("api").joinpath("templates", "reference.html").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    return template.render(document=document, about=document["info"]["description"].strip(), by_tag=by_tag)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["paragraphs"] = lambda text: Markup(_MARKDOWN.render(text))  # noqa: S704 -- escaped by it
+    environment.filters["inline"] = lambda text: Markup(_MARKDOWN.renderInline(text))  # noqa: S704
+    return environment.from_string(source).render(document=document, by_tag=by_tag)
 
 
 def _operation(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Operation:

@@ -33,7 +33,7 @@ def test_every_operation_of_the_document_is_on_the_page() -> None:
             assert f'id="{operation["operationId"]}"' in page
             assert f"{method.upper()} {path}" in page
     assert "prices[].tiers[].up_to" in page
-    assert "Scope: `catalog:write`" in page
+    assert "Scope: <code>catalog:write</code>" in page
 
 
 def test_the_page_loads_and_runs_nothing() -> None:
@@ -52,3 +52,9 @@ def test_what_a_route_says_about_itself_is_escaped() -> None:
 
     app.include_router(routes)
     assert "&lt;script&gt;alert(1)" in _page(app)
+
+
+def test_descriptions_are_shown_as_the_markdown_that_they_are() -> None:
+    page = _page()
+    assert "<strong>Keys.</strong>" in page
+    assert "**" not in page
