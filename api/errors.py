@@ -56,6 +56,7 @@ _HINTS = {
     "customer_not_found": "Create it with POST /api/v1/customers, or list what exists with GET /api/v1/customers.",
     "meter_not_found": "Create it with POST /api/v1/meters, or list what exists with GET /api/v1/meters.",
     "feature_not_found": "Create it with POST /api/v1/features, or list what exists with GET /api/v1/features.",
+    "price_not_found": "Add it with POST /api/v1/prices, or list what exists with GET /api/v1/prices.",
     "plan_not_found": "Create it with POST /api/v1/plans, or list what exists with GET /api/v1/plans.",
     "subscription_not_found": "GET /api/v1/subscriptions lists what exists.",
     "invoice_not_found": "GET /api/v1/invoices lists what exists.",

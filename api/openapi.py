@@ -35,6 +35,7 @@ _TAGS = [
     ("Meters", "How events become a number."),
     ("Features", "What prices are for."),
     ("Plans", "Prices with a billing period and a currency."),
+    ("Prices", "What a quantity costs, in versions."),
     ("Customers", "Whom usage and invoices belong to."),
     ("Subscriptions", "A customer on a plan from a date."),
     ("Events", "Usage, as it happens."),

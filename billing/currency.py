@@ -1,6 +1,8 @@
-"""ISO 4217: how many decimals each currency has. Codes without minor units (gold, test codes, XXX) are left out.
+"""ISO 4217: how many decimals each currency has.
 
-Source: ISO 4217 list one (SIX), with the codes withdrawn since 2020 kept, so that an old invoice stays readable.
+Source: ISO 4217 list one (SIX) as of 2026-01-01. Its funds codes (CLF, COU, UYW, …) have minor units and count as
+currencies here. Codes without minor units are no money to bill in and are left out: metals, SDR and other baskets, XTS,
+XXX. Codes withdrawn since 2020 stay, so that an old invoice stays readable; nothing new is priced in them.
 """
 
 from typing import Final
@@ -19,4 +21,14 @@ _FOUR: Final = "CLF UYW"
 
 EXPONENTS: Final[dict[str, int]] = {
     code: decimals for decimals, codes in ((0, _NONE), (2, _TWO), (3, _THREE), (4, _FOUR)) for code in codes.split()
+}
+
+# Withdrawn code -> what took its place.
+WITHDRAWN: Final[dict[str, str]] = {
+    "ANG": "XCG",
+    "BGN": "EUR",
+    "CUC": "CUP",
+    "HRK": "EUR",
+    "SLL": "SLE",
+    "ZWL": "ZWG",
 }

@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal, DecimalException
 from fractions import Fraction
 from typing import Final
 
-from billing.currency import EXPONENTS
+from billing.currency import EXPONENTS, WITHDRAWN
 from billing.errors import InvalidInput
 from billing.exact import (
     EXACT,
@@ -22,6 +22,7 @@ __all__ = [
     "allocate",
     "canonical",
     "currency_code",
+    "currency_in_use",
     "exponent",
     "format_decimal",
     "from_minor",
@@ -43,6 +44,22 @@ def currency_code(currency: str, field: str = "currency") -> str:
     if code not in EXPONENTS:
         raise InvalidInput(
             "unknown_currency", "is not an ISO 4217 currency", field=field, hint='Send a code such as "USD".'
+        )
+    return code
+
+
+def currency_in_use(currency: str, field: str = "currency") -> str:
+    """As `currency_code`, and InvalidInput `currency_withdrawn` for one in which nothing new is priced.
+
+    >>> currency_in_use("hrk")
+    Traceback (most recent call last):
+        ...
+    billing.errors.InvalidInput: currency: has been withdrawn
+    """
+    code = currency_code(currency, field)
+    if code in WITHDRAWN:
+        raise InvalidInput(
+            "currency_withdrawn", "has been withdrawn", field=field, hint=f"{WITHDRAWN[code]} has taken its place."
         )
     return code
 

@@ -108,6 +108,46 @@ def parse_price(spec: Mapping[str, Any], field: str = "") -> Price:
         raise error.within(field) from None
 
 
+def revise_price(price: Price, changes: Mapping[str, Any]) -> Price:
+    """`price` with the fields of `changes` in place of its own; null takes one away, what is left out stays.
+
+    Another `pricing_model` drops the fields that made the old one. What a unit is must stay: InvalidInput
+    `pricing_unit_fixed` where a flat price would count usage or the other way round, where an amount would be taken
+    for a count, or where `transform_quantity` would scale differently. Other errors as `parse_price`.
+
+    >>> price = parse_price({"pricing_model": "per_unit", "unit_price": "0.01", "free_units": 100})
+    >>> price_to_json(revise_price(price, {"unit_price": "0.02", "free_units": None}))
+    {'pricing_model': 'per_unit', 'unit_price': '0.02'}
+    """
+    model = changes.get("pricing_model")
+    body = price_to_json(price)
+    if model is not None and read_enum(PricingModel, model, "pricing_model") is not price.model:
+        body = {name: value for name, value in body.items() if name not in _MODEL_FIELDS}
+    elif price.tiers and changes.get("unit_price") is not None and changes.get("tiers") is None:
+        raise InvalidInput(
+            "field_not_for_model",
+            "stands in for tiers without a price of their own, and none are sent",
+            field="unit_price",
+            hint="Send the tiers as they shall be.",
+        )
+    revised = parse_price({**body, **changes})
+    if pricing_unit(revised) != pricing_unit(price):
+        raise InvalidInput(
+            "pricing_unit_fixed",
+            "a unit of this price would mean something else",
+            field="transform_quantity" if revised.model is price.model else "pricing_model",
+            hint="Archive this price and add another one.",
+        )
+    return revised
+
+
+def pricing_unit(price: Price) -> tuple[str, Decimal | None, Decimal | None]:
+    """What the price is a price of: a period, metered units or a metered amount, and the scale of a unit."""
+    kind = {PricingModel.FLAT: "period", PricingModel.PERCENTAGE: "amount"}.get(price.model, "unit")
+    transform = price.transform_quantity
+    return (kind, None, None) if transform is None else (kind, transform.divide_by, transform.multiply_by)
+
+
 def price_to_json(price: Price) -> dict[str, Any]:
     """The canonical JSON of a price: only what is set, decimals as strings, in a fixed order.
 

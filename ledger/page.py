@@ -38,13 +38,7 @@ def paginate(
     limit: int,
 ) -> Page[Item]:
     """One page of `rows`, newest first by (`at`, `key`). Errors: limit_out_of_range, cursor_invalid."""
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput(
-            "limit_out_of_range",
-            f"limit must be between 1 and {MAX_LIMIT}",
-            field="limit",
-            hint="Send a smaller limit.",
-        )
+    _check_limit(limit)
     if cursor is not None:
         rows = rows.where(_older_than(at, key, *_decode(cursor)))
     found = list(session.scalars(rows.order_by(at.desc(), key.desc()).limit(limit + 1)))
@@ -53,6 +47,45 @@ def paginate(
     last = kept[-1] if more else None
     next_cursor = None if last is None else _encode(getattr(last, at.key), getattr(last, key.key))
     return Page([to_record(row) for row in kept], next_cursor)
+
+
+def paginate_versions(
+    session: Session,
+    rows: Select[Row],
+    version: InstrumentedAttribute[int],
+    to_record: Callable[[Row], Item],
+    cursor: str | None,
+    limit: int,
+) -> Page[Item]:
+    """One page of the versions of one thing, newest first. Errors: limit_out_of_range, cursor_invalid."""
+    _check_limit(limit)
+    if cursor is not None:
+        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
+            raise _cursor_invalid()
+        rows = rows.where(version < int(cursor))
+    found = list(session.scalars(rows.order_by(version.desc()).limit(limit + 1)))
+    kept = found[:limit]
+    next_cursor = str(getattr(kept[-1], version.key)) if len(found) > limit else None
+    return Page([to_record(row) for row in kept], next_cursor)
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput(
+            "limit_out_of_range",
+            f"limit must be between 1 and {MAX_LIMIT}",
+            field="limit",
+            hint="Send a smaller limit.",
+        )
+
+
+def _cursor_invalid() -> InvalidInput:
+    return InvalidInput(
+        "cursor_invalid",
+        "this cursor was not made by this list",
+        field="cursor",
+        hint="Use next_cursor of the page before, or leave the cursor out.",
+    )
 
 
 def _older_than(
@@ -73,10 +106,5 @@ def _decode(cursor: str) -> tuple[datetime, str]:
     except (ValueError, TypeError, binascii.Error):
         at, key = None, None
     if at is None or at.tzinfo is None or not isinstance(key, str):
-        raise InvalidInput(
-            "cursor_invalid",
-            "this cursor was not made by this list",
-            field="cursor",
-            hint="Use next_cursor of the page before, or leave the cursor out.",
-        )
+        raise _cursor_invalid()
     return at, key

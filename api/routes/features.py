@@ -9,6 +9,7 @@ from starlette.responses import Response
 from api.auth import Call, needs
 from api.once import Once, creates
 from api.routing import PathId, router
+from api.schemas.catalog_changes import CatalogVersionOut, TextChangesIn
 from api.schemas.common import Listing
 from api.schemas.features import FeatureIn, FeatureOut
 from api.schemas.paging import Paging
@@ -45,3 +46,32 @@ def list_features(
     with call.deps.ledger.read() as session:
         page = features.list_features(session, call.scope, paging.cursor, paging.limit)
     return Listing(items=[FeatureOut.of(feature) for feature in page.items], next_cursor=page.next_cursor)
+
+
+@routes.patch("/features/{feature_id}", responses=problems(404, 409))
+def change_feature(
+    feature_id: PathId, body: TextChangesIn, call: Annotated[Call, needs("catalog:write")]
+) -> FeatureOut:
+    """Change the name or description of a feature: a new version. Invoices keep what they say."""
+    changes = body.changes()
+    return call.deps.ledger.run(
+        lambda session: FeatureOut.of(features.update_feature(session, call.scope, feature_id, changes, call.now))
+    )
+
+
+@routes.post("/features/{feature_id}/archive", responses=problems(404))
+def archive_feature(feature_id: PathId, call: Annotated[Call, needs("catalog:write")]) -> FeatureOut:
+    """Close a feature to new prices. The prices that name it go on and are billed as before."""
+    return call.deps.ledger.run(
+        lambda session: FeatureOut.of(features.archive_feature(session, call.scope, feature_id, call.now))
+    )
+
+
+@routes.get("/features/{feature_id}/versions", responses=problems(404))
+def list_feature_versions(
+    feature_id: PathId, paging: Annotated[Paging, Query()], call: Annotated[Call, needs("catalog:read")]
+) -> Listing[CatalogVersionOut]:
+    """List the versions of a feature, newest first."""
+    with call.deps.ledger.read() as session:
+        page = features.list_versions(session, call.scope, feature_id, paging.cursor, paging.limit)
+    return Listing(items=[CatalogVersionOut.of(version) for version in page.items], next_cursor=page.next_cursor)

@@ -49,6 +49,7 @@ class FeatureIn(Model):
 
 class FeatureOut(Model):
     id: str
+    version: int
     name: str
     key: str
     feature_type: str

@@ -8,7 +8,8 @@ from api.schemas.common import CurrencyIn, Instant, LongText, Model, Name, Slug,
 from api.schemas.prices import TIERED_EXAMPLE, PriceBody
 from billing.price import price_to_json
 from ledger.store.plans import PlanRecord, PriceRecord
-from pipelines.steps.create_plan import NewPlan, NewPlanPrice
+from pipelines.steps.create_plan import NewPlan
+from pipelines.steps.new_price import NewPlanPrice
 
 __all__ = ["BillingPeriod", "PlanIn", "PlanOut", "PlanPriceIn", "PlanPriceOut"]
 
@@ -29,6 +30,16 @@ class PlanPriceIn(PriceBody):
     display_name: Name | None = Field(default=None, description="On invoices; the feature's or plan's name if absent.")
     currency: CurrencyIn | None = None
     billing_period: BillingPeriod | None = None
+
+    def new_price(self, field: str = "") -> NewPlanPrice:
+        """The price that is asked for, checked. Errors: InvalidInput with the field below `field`."""
+        return NewPlanPrice(
+            price=self.price(field),
+            feature_id=self.feature_id,
+            display_name=self.display_name,
+            currency=self.currency,
+            billing_period=self.billing_period,
+        )
 
 
 class PlanIn(Model):
@@ -64,16 +75,7 @@ class PlanIn(Model):
             currency=self.currency,
             plan_type=self.plan_type,
             description=self.description,
-            prices=[
-                NewPlanPrice(
-                    price=each.price(f"prices[{index}]"),
-                    feature_id=each.feature_id,
-                    display_name=each.display_name,
-                    currency=each.currency,
-                    billing_period=each.billing_period,
-                )
-                for index, each in enumerate(self.prices)
-            ],
+            prices=[each.new_price(f"prices[{index}]") for index, each in enumerate(self.prices)],
         )
 
 
@@ -99,7 +101,10 @@ class PlanPriceOut(Model):
 
 
 class PlanOut(Model):
+    """`prices` are those in force now; `GET /api/v1/prices` lists archived ones and those to come as well."""
+
     id: str
+    version: int
     name: str
     key: str
     billing_period: str
@@ -114,6 +119,7 @@ class PlanOut(Model):
     def of(cls, record: PlanRecord) -> Self:
         return cls(
             id=record.id,
+            version=record.version,
             name=record.name,
             key=record.key,
             billing_period=record.billing_period,

@@ -8,7 +8,7 @@ from api.schemas.common import CurrencyIn, DecimalIn, DecimalOut, Model, any_cas
 from billing.price import Price, parse_price
 from billing.rating import Rated
 
-__all__ = ["TIERED_EXAMPLE", "BreakdownOut", "PreviewIn", "PreviewOut", "PriceBody", "TierBody"]
+__all__ = ["TIERED_EXAMPLE", "BreakdownOut", "PreviewIn", "PreviewOut", "PriceBody", "PriceTerms", "TierBody"]
 
 TIERED_EXAMPLE: dict[str, JsonValue] = {
     "pricing_model": "tiered",
@@ -19,6 +19,9 @@ TIERED_EXAMPLE: dict[str, JsonValue] = {
         {"up_to": None, "unit_price": "0.005"},
     ],
 }
+
+
+PricingModelName = Annotated[Literal["flat", "per_unit", "package", "tiered", "percentage"], any_case()]
 
 
 class Terms(Model):
@@ -47,26 +50,36 @@ class TransformBody(Terms):
     precision: Annotated[int, Field(ge=0, le=12)] | None = None
 
 
-class PriceBody(Terms):
+class PriceTerms(Terms):
+    """The fields of a price, none of them required."""
+
+    pricing_model: PricingModelName | None = None
+    amount: DecimalIn | None = Field(default=None, description="flat: what is charged per period.")
+    unit_price: DecimalIn | None = Field(default=None, description="per_unit; a tiered price's tiers come before it.")
+    package_size: DecimalIn | None = Field(
+        default=None, description="package: units in one; a started one counts whole."
+    )
+    package_price: DecimalIn | None = Field(default=None, description="package: what one costs.")
+    tier_mode: Annotated[Literal["graduated", "volume"], any_case()] | None = Field(
+        default=None, description="tiered; graduated when left out."
+    )
+    tiers: list[TierBody] | None = Field(
+        default=None, max_length=100, description="tiered: in order, the last one open."
+    )
+    rate: DecimalIn | None = Field(default=None, description="percentage: per cent of the metered amount.")
+    transform_quantity: TransformBody | None = None
+    free_units: DecimalIn | None = Field(default=None, description="Taken off the quantity before it is priced.")
+    discount_percent: DecimalIn | None = Field(default=None, description="0 to 100, taken off the rounded line.")
+    minimum_amount: DecimalIn | None = Field(default=None, description="The line is at least this, also without usage.")
+    maximum_amount: DecimalIn | None = Field(default=None, description="The line is at most this.")
+
+
+class PriceBody(PriceTerms):
     """How a quantity becomes an amount. Which fields belong together depends on `pricing_model`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [TIERED_EXAMPLE]})
 
-    pricing_model: Annotated[Literal["flat", "per_unit", "package", "tiered", "percentage"], any_case()]
-    amount: DecimalIn | None = Field(default=None, description="flat: what is charged per period.")
-    unit_price: DecimalIn | None = Field(default=None, description="per_unit; a tiered price's tiers come before it.")
-    package_size: DecimalIn | None = None
-    package_price: DecimalIn | None = None
-    tier_mode: Annotated[Literal["graduated", "volume"], any_case()] | None = Field(
-        default=None, description="tiered; graduated when left out."
-    )
-    tiers: list[TierBody] | None = Field(default=None, max_length=100)
-    rate: DecimalIn | None = Field(default=None, description="percentage: per cent of the metered amount.")
-    transform_quantity: TransformBody | None = None
-    free_units: DecimalIn | None = None
-    discount_percent: DecimalIn | None = None
-    minimum_amount: DecimalIn | None = None
-    maximum_amount: DecimalIn | None = None
+    pricing_model: PricingModelName
 
     def price(self, field: str) -> Price:
         """The checked price. Errors: InvalidInput, its field below `field`."""

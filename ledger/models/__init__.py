@@ -4,12 +4,12 @@ from ledger.models.base import Base
 from ledger.models.checkout import Checkout
 from ledger.models.connection import Connection, Mapping
 from ledger.models.customer import Customer
-from ledger.models.feature import Feature
+from ledger.models.feature import Feature, FeatureVersion
 from ledger.models.invoice import Invoice, InvoiceCounter, InvoiceLine
 from ledger.models.key import ApiKey
 from ledger.models.meter import Meter, MeterVersion
 from ledger.models.payment import Payment
-from ledger.models.plan import Plan, Price, PriceVersion
+from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
 from ledger.models.subscription import Subscription
@@ -25,6 +25,7 @@ __all__ = [
     "Customer",
     "Environment",
     "Feature",
+    "FeatureVersion",
     "GateResult",
     "IdempotentRequest",
     "InboxEvent",
@@ -37,6 +38,7 @@ __all__ = [
     "OutboxItem",
     "Payment",
     "Plan",
+    "PlanVersion",
     "Price",
     "PriceVersion",
     "Quantity",

@@ -1,11 +1,11 @@
-"""Features: what a plan's price is for."""
+"""Features: what a plan's price is for, and their versions. A version is never edited."""
 
 from datetime import datetime
 
-from sqlalchemy import Index, UniqueConstraint
-from sqlalchemy.orm import Mapped
+from sqlalchemy import Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from ledger.models.base import Base, Entity, in_environment, one_of, scoped_key
+from ledger.models.base import Base, Entity, Scoped, in_environment, one_of, scoped_key
 
 
 class Feature(Entity, Base):
@@ -26,3 +26,18 @@ class Feature(Entity, Base):
     description: Mapped[str | None]
     status: Mapped[str]
     created_at: Mapped[datetime]
+    latest_version: Mapped[int] = mapped_column(server_default=text("1"))
+
+
+class FeatureVersion(Scoped, Base):
+    """What may change of a feature, as it was from `effective_from` on."""
+
+    __tablename__ = "feature_versions"
+    __table_args__ = (scoped_key("features", "feature_id"), one_of("status", "active", "archived"))
+
+    feature_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str | None]
+    status: Mapped[str]
+    effective_from: Mapped[datetime]

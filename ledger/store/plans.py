@@ -1,21 +1,36 @@
-"""Plans: a named set of prices with a billing period and a currency."""
+"""Plans: a named set of prices with a billing period and a currency. A change of one is a new version."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
 from billing.scope import Scope
 from ledger.ids import new_id
-from ledger.models import Feature, Plan
-from ledger.page import DEFAULT_LIMIT, Page, paginate
-from ledger.store.prices import NewPrice, PriceRecord, insert_price, prices_of
+from ledger.models import Feature, Plan, PlanVersion
+from ledger.page import DEFAULT_LIMIT, Page, paginate, paginate_versions
+from ledger.store.price_changes import NewPrice, hold_prices, insert_price
+from ledger.store.prices import PriceRecord, prices_of
 from ledger.store.rows import in_scope, insert_new, scoped
 
-__all__ = ["NewPrice", "PlanRecord", "PriceRecord", "create_plan", "get_plan", "list_plans"]
+__all__ = [
+    "NewPrice",
+    "PlanRecord",
+    "PlanTerms",
+    "PlanVersionRecord",
+    "PriceRecord",
+    "archive_plan",
+    "create_plan",
+    "get_plan",
+    "list_plans",
+    "list_versions",
+    "require_active",
+    "terms_of",
+    "update_plan",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,27 @@ class PlanRecord:
     description: str | None
     prices: tuple[PriceRecord, ...]
     created_at: datetime
+    version: int
+
+
+@dataclass(frozen=True)
+class PlanTerms:
+    """What prices take from their plan."""
+
+    name: str
+    currency: str
+    billing_period: str
+
+
+@dataclass(frozen=True)
+class PlanVersionRecord:
+    """What may change of a plan, as it was from `effective_from` on."""
+
+    version: int
+    name: str
+    description: str | None
+    status: str
+    effective_from: datetime
 
 
 def create_plan(
@@ -67,30 +103,103 @@ def create_plan(
     )
     if not insert_new(session, Plan, values):
         raise Conflict("plan_exists", "a plan with this key exists", field="key", hint="Choose another key.")
+    _insert_version(session, scope, plan_id, PlanVersionRecord(1, name, description, "active", now))
     for position, new in enumerate(prices):
         insert_price(session, scope, plan_id, new, position, now)
     return get_plan(session, scope, plan_id)
 
 
 def get_plan(session: Session, scope: Scope, plan_id: str, at: datetime | None = None) -> PlanRecord:
-    """By id or key, with the latest price versions, or those in force at `at`. NotFound `plan_not_found`."""
+    """By id or key, with all prices in their latest versions, or those in force at `at`. NotFound `plan_not_found`."""
+    row = _row(session, scope, plan_id)
+    return _record(row, prices_of(session, scope, [row.id], at)[row.id])
+
+
+def update_plan(
+    session: Session, scope: Scope, plan_id: str, changes: Mapping[str, str | None], now: datetime
+) -> PlanRecord:
+    """Sets `name` or `description` as a new version; the same again makes none. `plan_id` id or key.
+
+    NotFound `plan_not_found`, Conflict `plan_archived`.
+    """
+    row = _held(session, scope, plan_id)
+    require_active(row)
+    return _change(session, scope, row, changes, now)
+
+
+def archive_plan(session: Session, scope: Scope, plan_id: str, now: datetime) -> PlanRecord:
+    """Nobody new may subscribe; subscriptions go on and are billed as before. NotFound `plan_not_found`."""
+    return _change(session, scope, _held(session, scope, plan_id), {"status": "archived"}, now)
+
+
+def list_versions(
+    session: Session, scope: Scope, plan_id: str, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+) -> Page[PlanVersionRecord]:
+    """The versions of a plan, newest first. NotFound `plan_not_found`."""
+    found = get_plan(session, scope, plan_id).id
+    rows = select(PlanVersion).where(in_scope(PlanVersion, scope), PlanVersion.plan_id == found)
+    return paginate_versions(session, rows, PlanVersion.version, _version, cursor, limit)
+
+
+def terms_of(session: Session, scope: Scope, plan_ids: Collection[str]) -> dict[str, PlanTerms]:
+    """Plan id -> what its prices take from it."""
+    rows = select(Plan).where(in_scope(Plan, scope), Plan.id.in_(plan_ids))
+    return {row.id: PlanTerms(row.name, row.currency, row.billing_period) for row in session.scalars(rows)}
+
+
+def require_active(plan: PlanRecord | Plan) -> None:
+    """Conflict `plan_archived`."""
+    if plan.status == "archived":
+        raise Conflict("plan_archived", "the plan is archived", field="plan_id", hint="Use another plan.")
+
+
+def list_plans(
+    session: Session,
+    scope: Scope,
+    cursor: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    at: datetime | None = None,
+) -> Page[PlanRecord]:
+    """Plans, newest first, their prices as in `get_plan`."""
+    rows = select(Plan).where(in_scope(Plan, scope))
+    page = paginate(session, rows, Plan.created_at, Plan.id, lambda row: row, cursor, limit)
+    prices = prices_of(session, scope, [row.id for row in page.items], at)
+    return Page([_record(row, prices[row.id]) for row in page.items], page.next_cursor)
+
+
+def _row(session: Session, scope: Scope, plan_id: str) -> Plan:
     named = or_(Plan.id == plan_id, Plan.key == plan_id)
     # A key may look like another plan's id; the id wins.
     rows = select(Plan).where(in_scope(Plan, scope), named).order_by((Plan.id == plan_id).desc())
     row = session.scalar(rows.limit(1))
     if row is None:
         raise NotFound("plan_not_found", "no such plan", field="plan_id")
-    return _record(row, prices_of(session, scope, [row.id], at)[row.id])
+    return row
 
 
-def list_plans(
-    session: Session, scope: Scope, cursor: str | None = None, limit: int = DEFAULT_LIMIT
-) -> Page[PlanRecord]:
-    """Plans with their latest prices, newest first."""
-    rows = select(Plan).where(in_scope(Plan, scope))
-    page = paginate(session, rows, Plan.created_at, Plan.id, lambda row: row, cursor, limit)
-    prices = prices_of(session, scope, [row.id for row in page.items])
-    return Page([_record(row, prices[row.id]) for row in page.items], page.next_cursor)
+def _held(session: Session, scope: Scope, plan_id: str) -> Plan:
+    """The plan as it is once nobody else can change it any more."""
+    hold_prices(session, scope, _row(session, scope, plan_id).id)
+    return _row(session, scope, plan_id)
+
+
+def _change(session: Session, scope: Scope, row: Plan, changes: Mapping[str, str | None], now: datetime) -> PlanRecord:
+    before = PlanVersionRecord(row.latest_version, row.name, row.description, row.status, now)
+    after = replace(before, **changes)  # type: ignore[arg-type]
+    if after != before:
+        after = replace(after, version=before.version + 1)
+        _insert_version(session, scope, row.id, after)
+        new = {**changes, "latest_version": after.version}
+        session.execute(update(Plan).where(and_(in_scope(Plan, scope), Plan.id == row.id)).values(new))
+    return get_plan(session, scope, row.id, at=now)
+
+
+def _insert_version(session: Session, scope: Scope, plan_id: str, version: PlanVersionRecord) -> None:
+    insert_new(session, PlanVersion, scoped(scope, plan_id=plan_id, **vars(version)))
+
+
+def _version(row: PlanVersion) -> PlanVersionRecord:
+    return PlanVersionRecord(row.version, row.name, row.description, row.status, row.effective_from)
 
 
 def _require_features(session: Session, scope: Scope, prices: Sequence[NewPrice]) -> None:
@@ -114,4 +223,5 @@ def _record(row: Plan, prices: tuple[PriceRecord, ...]) -> PlanRecord:
         description=row.description,
         prices=prices,
         created_at=row.created_at,
+        version=row.latest_version,
     )

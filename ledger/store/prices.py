@@ -1,30 +1,28 @@
-"""Prices of a plan and their versions. A change is a new version with the moment from which it holds."""
+"""Prices of a plan and their versions. A change is a new version; `billing.price_version` says which one bills when."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from billing.errors import InvalidInput, NotFound
+from billing.errors import NotFound
+from billing.period import Period
 from billing.price import Price as PriceValue
-from billing.price import parse_price, price_to_json
+from billing.price import parse_price
+from billing.price_version import ApplyTo, PriceStatus, billed_in, in_force_at
 from billing.scope import Scope
-from ledger.ids import new_id
 from ledger.models import Price, PriceVersion
-from ledger.store.rows import in_scope, insert_new, scoped
-
-
-@dataclass(frozen=True)
-class NewPrice:
-    feature_id: str | None
-    display_name: str
-    price: PriceValue
+from ledger.page import DEFAULT_LIMIT, Page, paginate, paginate_versions
+from ledger.store.rows import in_chunks, in_scope
 
 
 @dataclass(frozen=True)
 class PriceRecord:
+    """One version of a price."""
+
     id: str
     version: int
     plan_id: str
@@ -32,115 +30,124 @@ class PriceRecord:
     display_name: str
     price: PriceValue
     position: int
+    status: PriceStatus
     effective_from: datetime
-
-
-def insert_price(
-    session: Session, scope: Scope, plan_id: str, new: NewPrice, position: int, now: datetime
-) -> PriceRecord:
-    """Version 1 of a price of an existing plan, in force from the beginning of time until it is revised."""
-    record = PriceRecord(new_id("price", now), 1, plan_id, new.feature_id, new.display_name, new.price, position, now)
-    values = scoped(
-        scope,
-        id=record.id,
-        plan_id=plan_id,
-        feature_id=new.feature_id,
-        display_name=new.display_name,
-        position=position,
-        latest_version=1,
-    )
-    insert_new(session, Price, values)
-    _insert_version(session, scope, record)
-    return record
-
-
-def revise_price(
-    session: Session, scope: Scope, price_id: str, price: PriceValue, effective_from: datetime
-) -> PriceRecord:
-    """The next version of a price, in force from `effective_from`, which may not lie before the version it follows.
-
-    NotFound `price_not_found`, InvalidInput `effective_from_too_early`.
-    """
-    this_price = and_(in_scope(Price, scope), Price.id == price_id)
-    session.execute(select(Price.id).where(this_price).with_for_update())
-    latest = get_price(session, scope, price_id)
-    if effective_from < latest.effective_from:
-        raise InvalidInput(
-            "effective_from_too_early",
-            "a price version must follow the one before it",
-            field="effective_from",
-            hint=f"Use {latest.effective_from.isoformat()} or later.",
-        )
-    record = PriceRecord(
-        price_id,
-        latest.version + 1,
-        latest.plan_id,
-        latest.feature_id,
-        latest.display_name,
-        price,
-        latest.position,
-        effective_from,
-    )
-    _insert_version(session, scope, record)
-    session.execute(update(Price).where(this_price).values(latest_version=record.version))
-    return record
+    apply_to: ApplyTo
+    created_at: datetime
 
 
 def get_price(session: Session, scope: Scope, price_id: str, version: int | None = None) -> PriceRecord:
     """A price in its latest or a given version. NotFound `price_not_found`."""
-    price = session.scalar(select(Price).where(in_scope(Price, scope), Price.id == price_id))
-    wanted = version or (price.latest_version if price else None)
+    price = _price(session, scope, price_id)
+    wanted = price.latest_version if version is None else version
     this_version = and_(PriceVersion.price_id == price_id, PriceVersion.version == wanted)
     row = session.scalar(select(PriceVersion).where(in_scope(PriceVersion, scope), this_version))
-    if price is None or row is None:
-        raise NotFound("price_not_found", "no such price", field="price_id")
+    if row is None:
+        raise _missing()
     return _record(price, row)
+
+
+def version_at(session: Session, scope: Scope, price_id: str, at: datetime) -> PriceRecord:
+    """The version of a price in force at a moment, its first one before that. NotFound `price_not_found`."""
+    price = _price(session, scope, price_id)
+    versions = _versions(session, scope, [price])[price.id]
+    return in_force_at(versions, at) or versions[0]
+
+
+def list_versions(
+    session: Session, scope: Scope, price_id: str, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+) -> Page[PriceRecord]:
+    """The versions of a price, newest first. NotFound `price_not_found`."""
+    price = _price(session, scope, price_id)
+    rows = select(PriceVersion).where(in_scope(PriceVersion, scope), PriceVersion.price_id == price_id)
+    return paginate_versions(session, rows, PriceVersion.version, lambda row: _record(price, row), cursor, limit)
+
+
+def list_prices(
+    session: Session,
+    scope: Scope,
+    at: datetime,
+    *,
+    plan_id: str | None = None,
+    cursor: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Page[PriceRecord]:
+    """Prices in the versions in force at `at`, archived ones and those to come included, newest price first."""
+    rows = select(Price).where(in_scope(Price, scope))
+    if plan_id is not None:
+        rows = rows.where(Price.plan_id == plan_id)
+    page = paginate(session, rows, Price.created_at, Price.id, lambda row: row, cursor, limit)
+    versions = _versions(session, scope, page.items)
+    found = [versions[price.id] for price in page.items]
+    return Page([in_force_at(each, at) or each[0] for each in found], page.next_cursor)
 
 
 def prices_of(
     session: Session, scope: Scope, plan_ids: Collection[str], at: datetime | None = None
 ) -> dict[str, tuple[PriceRecord, ...]]:
-    """Plan id -> its prices in order, each in its latest version, or in the version in force at `at`.
-
-    Version 1 is in force before its `effective_from` as well: a subscription may start before its plan was entered.
-    """
-    prices = list(
-        session.scalars(
-            select(Price).where(in_scope(Price, scope), Price.plan_id.in_(plan_ids)).order_by(Price.position)
+    """Plan id -> its prices in order: those in force at `at`, or every one in its latest version."""
+    found: dict[str, tuple[PriceRecord, ...]] = {}
+    for plan_id, prices in _versions_of_plans(session, scope, plan_ids).items():
+        chosen = [each[-1] if at is None else in_force_at(each, at) for each in prices]
+        found[plan_id] = tuple(
+            record for record in chosen if record and (at is None or record.status is PriceStatus.ACTIVE)
         )
-    )
-    versions = select(PriceVersion).where(
-        in_scope(PriceVersion, scope), PriceVersion.price_id.in_([price.id for price in prices])
-    )
-    chosen: dict[str, PriceVersion] = {}
-    for row in session.scalars(versions.order_by(PriceVersion.version)):
-        if at is None or row.version == 1 or row.effective_from <= at:
-            chosen[row.price_id] = row
-    return {
-        plan_id: tuple(_record(price, chosen[price.id]) for price in prices if price.plan_id == plan_id)
-        for plan_id in plan_ids
-    }
+    return found
 
 
-def _insert_version(session: Session, scope: Scope, record: PriceRecord) -> None:
-    values = scoped(
-        scope,
-        price_id=record.id,
-        version=record.version,
-        spec=price_to_json(record.price),
-        effective_from=record.effective_from,
-    )
-    insert_new(session, PriceVersion, values)
+def prices_billed_in(session: Session, scope: Scope, plan_id: str, period: Period) -> tuple[PriceRecord, ...]:
+    """The prices that a period of a subscription to the plan is billed by, each in its version, in the plan's order."""
+    prices = _versions_of_plans(session, scope, [plan_id])[plan_id]
+    return tuple(record for versions in prices if (record := billed_in(versions, period)) is not None)
+
+
+def _price(session: Session, scope: Scope, price_id: str) -> Price:
+    price = session.scalar(select(Price).where(in_scope(Price, scope), Price.id == price_id))
+    if price is None:
+        raise _missing()
+    return price
+
+
+def _versions_of_plans(
+    session: Session, scope: Scope, plan_ids: Collection[str]
+) -> dict[str, list[tuple[PriceRecord, ...]]]:
+    """Plan id -> the versions of each of its prices, in the plan's order."""
+    found: dict[str, list[tuple[PriceRecord, ...]]] = {plan_id: [] for plan_id in plan_ids}
+    for some in in_chunks(plan_ids):
+        rows = select(Price).where(in_scope(Price, scope), Price.plan_id.in_(some)).order_by(Price.position)
+        prices = list(session.scalars(rows))
+        versions = _versions(session, scope, prices)
+        for price in prices:
+            found[price.plan_id].append(versions[price.id])
+    return found
+
+
+def _versions(session: Session, scope: Scope, prices: Collection[Price]) -> dict[str, tuple[PriceRecord, ...]]:
+    """Price id -> its versions, oldest first."""
+    by_id = {price.id: price for price in prices}
+    found: defaultdict[str, list[PriceRecord]] = defaultdict(list)
+    for some in in_chunks(by_id):
+        rows = select(PriceVersion).where(in_scope(PriceVersion, scope), PriceVersion.price_id.in_(some))
+        for row in session.scalars(rows.order_by(PriceVersion.version)):
+            found[row.price_id].append(_record(by_id[row.price_id], row))
+    return {price_id: tuple(versions) for price_id, versions in found.items()}
 
 
 def _record(price: Price, version: PriceVersion) -> PriceRecord:
     return PriceRecord(
-        price.id,
-        version.version,
-        price.plan_id,
-        price.feature_id,
-        price.display_name,
-        parse_price(version.spec),
-        price.position,
-        version.effective_from,
+        id=price.id,
+        version=version.version,
+        plan_id=price.plan_id,
+        feature_id=price.feature_id,
+        display_name=version.display_name,
+        price=parse_price(version.spec),
+        position=price.position,
+        status=PriceStatus(version.status),
+        effective_from=version.effective_from,
+        apply_to=ApplyTo(version.apply_to),
+        created_at=version.created_at,
     )
+
+
+def _missing() -> NotFound:
+    return NotFound("price_not_found", "no such price", field="price_id")

@@ -31,11 +31,12 @@ class NewSubscription:
 def create_subscription(session: Session, scope: Scope, wanted: NewSubscription, now: datetime) -> SubscriptionRecord:
     """The subscription as it is stored.
 
-    Errors: NotFound `customer_not_found`, `plan_not_found`; InvalidInput `end_before_start`,
+    Errors: NotFound `customer_not_found`, `plan_not_found`; Conflict `plan_archived`; InvalidInput `end_before_start`,
     `customer_currency_differs`, `unknown_timezone`.
     """
     customer = customers.get_customer(session, scope, wanted.customer_id)
     plan = plans.get_plan(session, scope, wanted.plan_id)
+    plans.require_active(plan)
     start = wanted.start_date or now
     if wanted.end_date is not None and wanted.end_date <= start:
         raise InvalidInput(

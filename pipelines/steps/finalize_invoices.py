@@ -11,6 +11,7 @@ from ledger.db import Ledger
 from ledger.store import audit, invoices
 from ledger.store.invoice_numbers import hold_numbers
 from ledger.store.invoices import InvoiceRecord
+from ledger.store.price_changes import hold_prices
 from pipelines.steps.billing_day import hold_if_open
 from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
 from pipelines.steps.gate_invoices import Gate, Outcome, invoice_hash, reasons_to_hold, store_outcome
@@ -63,8 +64,10 @@ def finalize_invoices(ledger: Ledger, start: datetime, end: datetime, now: datet
 
 def _finalize(session: Session, scope: Scope, draft: InvoiceRecord, now: datetime) -> Draft | Held | None:
     due = due_of_draft(session, scope, draft)
-    # The counter before the invoice, as `invoices.finalize` locks them.
+    # The counter before the invoice, as `invoices.finalize` locks them; in between the prices, which nobody may change
+    # after the look at the draft's reasons.
     hold_numbers(session, scope, now)
+    hold_prices(session, scope, due.subscription.plan_id, to_read=True)
     if not hold_if_open(session, due):
         return None
     draft = invoices.get_invoice(session, scope, draft.id)

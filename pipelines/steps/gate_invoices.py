@@ -17,6 +17,7 @@ from billing.scope import Scope
 from ledger.store import gates, quantities
 from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
+from ledger.store.prices import PriceRecord, prices_billed_in
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
 from pipelines.steps.isolation import Failure
@@ -131,6 +132,8 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[
         return ["the draft is not priced"]
     recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
     reasons = [] if _lines_use(invoice, recorded) else ["the quantities have changed since the draft was priced"]
+    if not _lines_are_priced_by(invoice, prices_billed_in(session, due.scope, due.subscription.plan_id, due.period)):
+        reasons.append("the prices have changed since the draft was priced")
     looked_at = quantities_hash(recorded)
     wanted = [(gate, due.subject, looked_at) for gate in _OF_QUANTITIES]
     wanted.append((Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice)))
@@ -150,6 +153,10 @@ def _lines_use(invoice: InvoiceRecord, recorded: Sequence[QuantityRecord]) -> bo
         for line in invoice.lines
         if line.price_type == "usage"
     )
+
+
+def _lines_are_priced_by(invoice: InvoiceRecord, prices: Sequence[PriceRecord]) -> bool:
+    return {(line.price_id, line.price_version) for line in invoice.lines} == {(p.id, p.version) for p in prices}
 
 
 def _reason(gate: Gate, result: GateRecord | None, subject_hash: str) -> str | None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from billing.meter import Meter
+from billing.period import Period
 from billing.scope import Scope
-from ledger.store import features, meters, plans
-from ledger.store.plans import PriceRecord
+from ledger.store import features, meters, prices
+from ledger.store.prices import PriceRecord
 from pipelines.steps.billing_day import Due
 
 __all__ = ["Catalog", "DuePrice"]
@@ -15,7 +16,7 @@ __all__ = ["Catalog", "DuePrice"]
 
 @dataclass(frozen=True)
 class DuePrice:
-    """A price in the version in force when the period began. `meter` is None where no usage is read for it."""
+    """A price in the version that bills the period. `meter` is None where no usage is read for it."""
 
     record: PriceRecord
     meter: Meter | None
@@ -25,20 +26,18 @@ class Catalog:
     """Reads prices and meters of many periods, each of them once for a whole step."""
 
     def __init__(self) -> None:
-        self._prices: dict[tuple[Scope, str, object], tuple[DuePrice, ...]] = {}
+        self._prices: dict[tuple[Scope, str, Period], tuple[DuePrice, ...]] = {}
         self._meters: dict[tuple[Scope, str], Meter | None] = {}
 
     def prices_of(self, session: Session, due: Due) -> tuple[DuePrice, ...]:
-        """The prices of a period in the plan's order. NotFound where the plan, a feature or a meter is gone.
+        """The prices of a period in the plan's order. NotFound where a feature or a meter is gone.
 
-        A price that was changed during the period holds from the next one on.
+        `billing.price_version` says which version bills which period; what is archived by then is left out.
         """
-        key = (due.scope, due.subscription.plan_id, due.period.start)
+        key = (due.scope, due.subscription.plan_id, due.period)
         if key not in self._prices:
-            plan = plans.get_plan(session, due.scope, due.subscription.plan_id, at=due.period.start)
-            self._prices[key] = tuple(
-                DuePrice(price, self._meter_of(session, due.scope, price)) for price in plan.prices
-            )
+            billed = prices.prices_billed_in(session, due.scope, due.subscription.plan_id, due.period)
+            self._prices[key] = tuple(DuePrice(price, self._meter_of(session, due.scope, price)) for price in billed)
         return self._prices[key]
 
     def _meter_of(self, session: Session, scope: Scope, price: PriceRecord) -> Meter | None:

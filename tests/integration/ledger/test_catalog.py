@@ -5,14 +5,12 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from billing.errors import Conflict, InvalidInput, NotFound
+from billing.errors import Conflict, NotFound
 from billing.meter import parse_definition
 from billing.price import parse_price
-from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import features, meters, plans, prices
+from ledger.store import features, meters, plans
 from tests.support.ledger_rows import NOW, a_meter, a_plan, a_scope, later
 
 SUM = parse_definition(
@@ -38,11 +36,6 @@ TIERED = parse_price(
         ],
     }
 )
-
-
-def cheaper(session: Session, scope: Scope, price_id: str, days: float) -> prices.PriceRecord:
-    price = parse_price({"pricing_model": "per_unit", "unit_price": "0.005"})
-    return prices.revise_price(session, scope, price_id, price, later(days=days))
 
 
 def test_a_meter_comes_back_as_it_was_defined(ledger: Ledger) -> None:
@@ -81,7 +74,13 @@ def test_M3_a_changed_meter_is_a_new_version_and_the_old_one_stays(ledger: Ledge
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE meter_versions SET definition = '{}'", "UPDATE price_versions SET spec = '{}'"]
+    "statement",
+    [
+        "UPDATE meter_versions SET definition = '{}'",
+        "UPDATE price_versions SET spec = '{}'",
+        "UPDATE plan_versions SET name = 'x'",
+        "UPDATE feature_versions SET name = 'x'",
+    ],
 )
 def test_M3_the_database_refuses_to_change_a_version(ledger: Ledger, statement: str) -> None:
     with ledger.begin() as session:
@@ -145,25 +144,26 @@ def test_a_plan_key_is_taken_once_and_its_features_exist(ledger: Ledger) -> None
     assert caught.value.field == "prices[1].feature_id"
 
 
-def test_M3_a_plan_at_a_moment_has_the_prices_that_were_in_force_then(ledger: Ledger) -> None:
+def test_a_feature_or_plan_that_is_changed_keeps_its_history_and_the_same_again_is_no_change(ledger: Ledger) -> None:
     with ledger.begin() as session:
         scope = a_scope(session)
         plan = a_plan(session, scope)
-        usage = plan.prices[1]
-        revised = cheaper(session, scope, usage.id, days=10)
-        assert plans.get_plan(session, scope, plan.id).prices[1] == revised
-        assert plans.get_plan(session, scope, plan.id, at=later(days=9)).prices[1] == usage
-        assert plans.get_plan(session, scope, plan.id, at=later(days=10)).prices[1] == revised
-        # A subscription may have started before its plan was entered.
-        assert plans.get_plan(session, scope, plan.id, at=later(days=-400)).prices[1] == usage
-        assert prices.get_price(session, scope, usage.id, version=1) == usage
-        assert prices.get_price(session, scope, usage.id) == revised
-
-
-def test_a_price_version_cannot_take_effect_before_the_one_it_follows(ledger: Ledger) -> None:
-    with ledger.begin() as session:
-        scope = a_scope(session)
-        usage = a_plan(session, scope).prices[1]
-        cheaper(session, scope, usage.id, days=10)
-        with pytest.raises(InvalidInput, match="must follow"):
-            cheaper(session, scope, usage.id, days=9)
+        made = features.create_feature(session, scope, name="SSO", key="sso", feature_type="boolean", now=NOW)
+        for _ in range(2):
+            features.update_feature(session, scope, "sso", {"name": "Single sign-on"}, later(days=1))
+            plans.update_plan(session, scope, "pro", {"description": "For teams"}, later(days=1))
+        features.archive_feature(session, scope, made.id, later(days=2))
+        archived = plans.archive_plan(session, scope, plan.id, later(days=2))
+        assert plans.archive_plan(session, scope, plan.id, later(days=3)) == archived
+        assert [(v.version, v.name, v.status) for v in features.list_versions(session, scope, "sso").items] == [
+            (3, "Single sign-on", "archived"),
+            (2, "Single sign-on", "active"),
+            (1, "SSO", "active"),
+        ]
+        assert [(v.version, v.description, v.effective_from) for v in plans.list_versions(session, scope, "pro").items][
+            1:
+        ] == [(2, "For teams", later(days=1)), (1, None, NOW)]
+        with pytest.raises(Conflict, match="is archived"):
+            features.update_feature(session, scope, "sso", {"name": "x"}, NOW)
+        with pytest.raises(Conflict, match="is archived"):
+            plans.update_plan(session, scope, "pro", {"name": "x"}, NOW)

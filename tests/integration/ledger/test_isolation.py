@@ -34,6 +34,7 @@ from ledger.store import (
     outbox,
     payments,
     plans,
+    price_changes,
     prices,
     quantities,
     sessions,
@@ -122,12 +123,19 @@ READS: dict[str, Call] = {
     "features.get_feature": lambda s, scope, have: features.get_feature(s, scope, have.feature),
     "features.get_feature by key": lambda s, scope, _: features.get_feature(s, scope, "pro_requests"),
     "features.list_features": lambda s, scope, _: features.list_features(s, scope),
+    "features.list_versions": lambda s, scope, have: features.list_versions(s, scope, have.feature),
     "prices.get_price": lambda s, scope, have: prices.get_price(s, scope, have.price.id),
     "prices.get_price in a version": lambda s, scope, have: prices.get_price(s, scope, have.price.id, 1),
+    "prices.version_at": lambda s, scope, have: prices.version_at(s, scope, have.price.id, NOW),
+    "prices.list_versions": lambda s, scope, have: prices.list_versions(s, scope, have.price.id),
+    "prices.list_prices": lambda s, scope, have: prices.list_prices(s, scope, NOW, plan_id=have.plan.id),
+    "prices.prices_billed_in": lambda s, scope, have: prices.prices_billed_in(s, scope, have.plan.id, JANUARY),
     "prices.prices_of": lambda s, scope, have: prices.prices_of(s, scope, [have.plan.id])[have.plan.id],
     "plans.get_plan": lambda s, scope, have: plans.get_plan(s, scope, have.plan.id),
     "plans.get_plan by key": lambda s, scope, _: plans.get_plan(s, scope, "pro"),
     "plans.list_plans": lambda s, scope, _: plans.list_plans(s, scope),
+    "plans.list_versions": lambda s, scope, have: plans.list_versions(s, scope, have.plan.id),
+    "plans.terms_of": lambda s, scope, have: plans.terms_of(s, scope, [have.plan.id]),
     "subscriptions.get_subscription": lambda s, scope, have: subscriptions.get_subscription(
         s, scope, have.subscription.id
     ),
@@ -184,7 +192,22 @@ WRITES: dict[str, Call] = {
     "features.create_feature": lambda s, scope, have: features.create_feature(
         s, scope, name="x", key="x", feature_type="metered", meter_id=have.meter, now=NOW
     ),
-    "prices.revise_price": lambda s, scope, have: prices.revise_price(s, scope, have.price.id, FLAT, NOW),
+    "features.update_feature": lambda s, scope, have: features.update_feature(
+        s, scope, have.feature, {"name": "x"}, NOW
+    ),
+    "features.archive_feature": lambda s, scope, have: features.archive_feature(s, scope, have.feature, NOW),
+    "price_changes.hold_prices": lambda s, scope, have: price_changes.hold_prices(s, scope, have.plan.id),
+    "price_changes.add_price": lambda s, scope, have: price_changes.add_price(
+        s, scope, have.plan.id, plans.NewPrice(None, "x", FLAT), NOW
+    ),
+    "price_changes.revise_price": lambda s, scope, have: price_changes.revise_price(
+        s, scope, have.price.id, FLAT, NOW, NOW
+    ),
+    "price_changes.archive_price": lambda s, scope, have: price_changes.archive_price(
+        s, scope, have.price.id, NOW, NOW
+    ),
+    "plans.update_plan": lambda s, scope, have: plans.update_plan(s, scope, have.plan.id, {"name": "x"}, NOW),
+    "plans.archive_plan": lambda s, scope, have: plans.archive_plan(s, scope, have.plan.id, NOW),
     "plans.create_plan": lambda s, scope, have: plans.create_plan(
         s,
         scope,
@@ -279,7 +302,7 @@ NAME_NO_ROW = {
 }
 # Parts of functions above, which hand on rows of the same scope; a foreign key holds what they write.
 INNER = {
-    "prices.insert_price",
+    "price_changes.insert_price",
     "quantities.put_quantity",
     "invoices.ensure_draft",
     "invoice_lines.write_lines",

@@ -7,20 +7,22 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import update
 
+from billing.errors import Conflict
 from billing.invoice import InvoiceStatus
 from billing.period import Period
+from billing.price_version import ApplyTo
 from ledger.db import Ledger
 from ledger.models import Invoice, Subscription
-from ledger.store import audit, gates, invoices, plans, quantities, subscriptions
+from ledger.store import audit, gates, invoices, plans, prices, quantities, subscriptions
 from ledger.store.invoices import InvoiceRecord
-from ledger.store.prices import revise_price
+from ledger.store.price_changes import add_price, archive_price, revise_price
 from pipelines.steps.billing_day import BillingDay, billing_day
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.finalize_invoices import Finalized, finalize_invoices
 from pipelines.steps.gate_invoices import Gate, Outcome, quantities_hash, store_outcome
 from pipelines.steps.gate_totals import gate_totals
 from pipelines.steps.price_invoices import price_invoices
-from tests.support.ledger_rows import JANUARY, a_customer, a_plan, a_quantity, a_scope, a_subscription
+from tests.support.ledger_rows import FEBRUARY, JANUARY, a_customer, a_plan, a_quantity, a_scope, a_subscription
 
 BILLING_DAY = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 2, tzinfo=UTC)
 NOW = datetime(2026, 2, 2, 0, 15, tzinfo=UTC)
@@ -295,13 +297,83 @@ def test_a_price_that_was_changed_during_the_period_holds_from_the_next_one(shop
             shop.scope,
             old.id,
             replace(old.price, amount=Decimal("20.00")),
-            max(datetime(2026, 1, 25, tzinfo=UTC), old.effective_from),
+            datetime(2026, 1, 25, tzinfo=UTC),
+            NOW,
         )
     bill(shop.ledger)
     assert shop.invoice(subscription.id).lines[0].amount == Decimal("10.00")
     with shop.ledger.read() as session:
         plan = plans.get_plan(session, shop.scope, shop.plan.id, at=datetime(2026, 2, 1, tzinfo=UTC))
     assert plan.prices[0].price.amount == Decimal("20.00")
+
+
+def test_a_price_that_was_changed_for_the_running_period_bills_all_of_it(shop: Shop) -> None:
+    subscription = shop.subscribe()
+    shop.record(subscription.id, 5)
+    old = shop.plan.prices[0]
+    dearer = replace(old.price, amount=Decimal("20.00"))
+    with shop.ledger.begin() as session:
+        at = datetime(2026, 1, 25, tzinfo=UTC)
+        revise_price(session, shop.scope, old.id, dearer, at, NOW, ApplyTo.RUNNING_PERIOD)
+    bill(shop.ledger)
+    line = shop.invoice(subscription.id).lines[0]
+    assert (line.amount, line.price_version) == (Decimal("20.00"), 2)
+
+
+def test_a_price_that_was_added_during_the_period_is_billed_from_the_next_one_and_an_archived_one_no_longer(
+    shop: Shop,
+) -> None:
+    subscription = shop.subscribe()
+    shop.record(subscription.id, 5)
+    at = datetime(2026, 1, 25, tzinfo=UTC)
+    with shop.ledger.begin() as session:
+        new = plans.NewPrice(None, "Support", replace(shop.plan.prices[0].price, amount=Decimal("7.00")))
+        added = add_price(session, shop.scope, shop.plan.id, new, at)
+        archive_price(session, shop.scope, shop.plan.prices[0].id, at, at)
+    bill(shop.ledger)
+    assert [line.display_name for line in shop.invoice(subscription.id).lines] == ["Pro plan", "Requests"]
+    with shop.ledger.read() as session:
+        billed = prices.prices_billed_in(session, shop.scope, shop.plan.id, FEBRUARY)
+    assert [price.id for price in billed] == [shop.plan.prices[1].id, added.id]
+
+
+def test_M3_a_price_that_changed_after_pricing_holds_the_invoice_until_it_is_priced_again(shop: Shop) -> None:
+    subscription = shop.subscribe()
+    shop.record(subscription.id, 5)
+    draft_invoices(shop.ledger, *BILLING_DAY, NOW)
+    price_invoices(shop.ledger, *BILLING_DAY, NOW, "1.0")
+    gate_totals(shop.ledger, *BILLING_DAY, NOW)
+    old = shop.plan.prices[0]
+    with shop.ledger.begin() as session:
+        cheaper = replace(old.price, amount=Decimal("9.00"))
+        revise_price(session, shop.scope, old.id, cheaper, JANUARY.start, NOW, ApplyTo.RUNNING_PERIOD)
+    (held,) = finalize_invoices(shop.ledger, *BILLING_DAY, NOW).held
+    assert held.reasons == ("the prices have changed since the draft was priced",)
+    assert [invoice.total for _, invoice in bill(shop.ledger).invoices] == [Decimal("9.05")]
+
+
+def test_M3_a_change_that_would_reach_a_finalized_period_is_refused_and_the_invoice_stays(shop: Shop) -> None:
+    subscription = shop.subscribe()
+    shop.record(subscription.id, 5)
+    bill(shop.ledger)
+    final = shop.invoice(subscription.id)
+    old = shop.plan.prices[0]
+    dearer = replace(old.price, amount=Decimal("20.00"))
+    inside = JANUARY.end - timedelta(microseconds=1)
+    refused = [(JANUARY.start, ApplyTo.NEXT_PERIOD), (inside, ApplyTo.RUNNING_PERIOD)]
+    for at, apply_to in refused:
+        with pytest.raises(Conflict) as caught, shop.ledger.begin() as session:
+            revise_price(session, shop.scope, old.id, dearer, at, NOW, apply_to)
+        assert (caught.value.code, caught.value.field) == ("period_finalized", "effective_from")
+        with pytest.raises(Conflict), shop.ledger.begin() as session:
+            archive_price(session, shop.scope, old.id, at, NOW, apply_to)
+        with pytest.raises(Conflict), shop.ledger.begin() as session:
+            add_price(session, shop.scope, shop.plan.id, plans.NewPrice(None, "x", old.price), NOW, at, apply_to)
+    with shop.ledger.begin() as session:
+        revise_price(session, shop.scope, old.id, dearer, inside, NOW)
+        revise_price(session, shop.scope, old.id, old.price, JANUARY.end, NOW, ApplyTo.RUNNING_PERIOD)
+    assert shop.invoice(subscription.id) == final
+    assert bill(shop.ledger) == Finalized((), (), ())
 
 
 def test_finalizing_is_in_the_audit_log(shop: Shop) -> None:

@@ -1,0 +1,245 @@
+"""Changing the prices of a plan: each change is a new version, and none reaches a period whose invoice is final."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import and_, func, select, update
+from sqlalchemy.orm import Session
+
+from billing.errors import Conflict, NotFound
+from billing.instant import format_instant
+from billing.invoice import InvoiceStatus
+from billing.price import Price as PriceValue
+from billing.price import price_to_json
+from billing.price_version import ApplyTo, PriceStatus
+from billing.scope import Scope
+from ledger.ids import new_id
+from ledger.models import Invoice, InvoiceLine, Plan, Price, PriceVersion, Subscription
+from ledger.store.prices import PriceRecord, get_price, version_at
+from ledger.store.rows import in_scope, insert_new, scoped
+
+
+@dataclass(frozen=True)
+class NewPrice:
+    feature_id: str | None
+    display_name: str
+    price: PriceValue
+
+
+def insert_price(
+    session: Session,
+    scope: Scope,
+    plan_id: str,
+    new: NewPrice,
+    position: int,
+    now: datetime,
+    effective_from: datetime | None = None,
+    apply_to: ApplyTo = ApplyTo.EVERY_PERIOD,
+) -> PriceRecord:
+    """Version 1 of a price of an existing plan; it came with the plan unless `apply_to` says otherwise."""
+    record = PriceRecord(
+        id=new_id("price", now),
+        version=1,
+        plan_id=plan_id,
+        feature_id=new.feature_id,
+        display_name=new.display_name,
+        price=new.price,
+        position=position,
+        status=PriceStatus.ACTIVE,
+        effective_from=effective_from or now,
+        apply_to=apply_to,
+        created_at=now,
+    )
+    values = scoped(
+        scope,
+        id=record.id,
+        plan_id=plan_id,
+        feature_id=new.feature_id,
+        position=position,
+        latest_version=1,
+        created_at=now,
+    )
+    insert_new(session, Price, values)
+    _insert_version(session, scope, record)
+    return record
+
+
+def add_price(
+    session: Session,
+    scope: Scope,
+    plan_id: str,
+    new: NewPrice,
+    now: datetime,
+    effective_from: datetime | None = None,
+    apply_to: ApplyTo = ApplyTo.NEXT_PERIOD,
+) -> PriceRecord:
+    """One more price of a plan, from now on unless `effective_from` says otherwise.
+
+    Without `effective_from`, and while nobody has subscribed to the plan, it is as if it had come with it.
+    NotFound `plan_not_found`, `feature_not_found`; Conflict `period_finalized`.
+    """
+    hold_prices(session, scope, plan_id)
+    if effective_from is None and not _has_subscriptions(session, scope, plan_id):
+        effective_from, apply_to = now, ApplyTo.EVERY_PERIOD
+    start = effective_from or now
+    _require_open_periods(session, scope, plan_id, start, apply_to)
+    last = session.scalar(select(func.max(Price.position)).where(in_scope(Price, scope), Price.plan_id == plan_id))
+    position = 0 if last is None else last + 1
+    return insert_price(session, scope, plan_id, new, position, now, start, apply_to)
+
+
+def revise_price(
+    session: Session,
+    scope: Scope,
+    price_id: str,
+    price: PriceValue,
+    effective_from: datetime,
+    now: datetime,
+    apply_to: ApplyTo = ApplyTo.NEXT_PERIOD,
+    display_name: str | None = None,
+) -> PriceRecord:
+    """The next version of a price, or the one in force at `effective_from` where nothing would change.
+
+    `effective_from` may lie in the future or the past, and between other versions, but no period that it reaches may
+    have a final invoice. NotFound `price_not_found`; Conflict `price_archived`, `period_finalized`.
+    """
+    latest = _held(session, scope, price_id)
+    if latest.status is PriceStatus.ARCHIVED:
+        raise archived(latest)
+    base = version_at(session, scope, price_id, effective_from)
+    new = replace(
+        base,
+        version=latest.version + 1,
+        display_name=display_name or base.display_name,
+        price=price,
+        effective_from=effective_from,
+        apply_to=apply_to,
+        created_at=now,
+    )
+    return base if _changes_nothing(base, new) else _append(session, scope, new)
+
+
+def archive_price(
+    session: Session,
+    scope: Scope,
+    price_id: str,
+    effective_from: datetime,
+    now: datetime,
+    apply_to: ApplyTo = ApplyTo.NEXT_PERIOD,
+) -> PriceRecord:
+    """The last version of a price, which ends it; a price that has one already keeps it as it is.
+
+    NotFound `price_not_found`; Conflict `period_finalized`.
+    """
+    latest = _held(session, scope, price_id)
+    if latest.status is PriceStatus.ARCHIVED:
+        return latest
+    base = version_at(session, scope, price_id, effective_from)
+    ended = replace(
+        base,
+        version=latest.version + 1,
+        status=PriceStatus.ARCHIVED,
+        effective_from=effective_from,
+        apply_to=apply_to,
+        created_at=now,
+    )
+    return _append(session, scope, ended)
+
+
+def hold_prices(session: Session, scope: Scope, plan_id: str, *, to_read: bool = False) -> None:
+    """Keeps the prices of a plan as they are until the transaction ends; several may do so `to_read`.
+
+    Who changes a price holds them, and who finalizes an invoice holds them to read: so no change slips in between the
+    look at the prices and the final invoice. NotFound `plan_not_found`.
+    """
+    rows = select(Plan.id).where(in_scope(Plan, scope), Plan.id == plan_id)
+    # NO KEY UPDATE lets others refer to the plan, and excludes both itself and SHARE.
+    locked = rows.with_for_update(read=True) if to_read else rows.with_for_update(key_share=True)
+    if session.scalar(locked) is None:
+        raise NotFound("plan_not_found", "no such plan", field="plan_id")
+
+
+def archived(price: PriceRecord) -> Conflict:
+    return Conflict(
+        "price_archived",
+        f"the price is archived from {format_instant(price.effective_from)} on",
+        field="price_id",
+        hint="Add another price to the plan.",
+    )
+
+
+def _held(session: Session, scope: Scope, price_id: str) -> PriceRecord:
+    """The latest version, and the right to write the next one."""
+    hold_prices(session, scope, get_price(session, scope, price_id).plan_id)
+    return get_price(session, scope, price_id)
+
+
+def _changes_nothing(base: PriceRecord, new: PriceRecord) -> bool:
+    """Whether the terms are the same and reach no period that they do not reach already."""
+    if (new.display_name, new.price) != (base.display_name, base.price):
+        return False
+    if base.apply_to is ApplyTo.EVERY_PERIOD:
+        return True
+    reaches_as_far = new.apply_to is ApplyTo.NEXT_PERIOD or base.apply_to is ApplyTo.RUNNING_PERIOD
+    return reaches_as_far and base.effective_from <= new.effective_from
+
+
+def _append(session: Session, scope: Scope, record: PriceRecord) -> PriceRecord:
+    _require_open_periods(session, scope, record.plan_id, record.effective_from, record.apply_to)
+    _insert_version(session, scope, record)
+    this_price = and_(in_scope(Price, scope), Price.id == record.id)
+    session.execute(update(Price).where(this_price).values(latest_version=record.version))
+    return record
+
+
+def _require_open_periods(
+    session: Session, scope: Scope, plan_id: str, effective_from: datetime, apply_to: ApplyTo
+) -> None:
+    """Conflict `period_finalized` where a period that the version would reach has a final invoice."""
+    if apply_to is ApplyTo.EVERY_PERIOD:
+        return
+    of_plan = and_(
+        in_scope(Invoice, scope),
+        Invoice.status != InvoiceStatus.DRAFT.value,
+        Invoice.id.in_(
+            select(InvoiceLine.invoice_id).where(
+                in_scope(InvoiceLine, scope),
+                InvoiceLine.price_id.in_(select(Price.id).where(in_scope(Price, scope), Price.plan_id == plan_id)),
+            )
+        ),
+    )
+    if apply_to is ApplyTo.NEXT_PERIOD:
+        last = session.scalar(
+            select(func.max(Invoice.period_start)).where(of_plan, Invoice.period_start >= effective_from)
+        )
+        way_out = "Use a moment after"
+    else:
+        last = session.scalar(select(func.max(Invoice.period_end)).where(of_plan, Invoice.period_end > effective_from))
+        way_out = "Use a moment from"
+    if last is not None:
+        raise Conflict(
+            "period_finalized",
+            "reaches a period whose invoice is final and never changes",
+            field="effective_from",
+            hint=f"{way_out} {format_instant(last)} on, or correct what was billed with a credit note.",
+        )
+
+
+def _has_subscriptions(session: Session, scope: Scope, plan_id: str) -> bool:
+    of_plan = and_(in_scope(Subscription, scope), Subscription.plan_id == plan_id)
+    return session.scalar(select(Subscription.id).where(of_plan).limit(1)) is not None
+
+
+def _insert_version(session: Session, scope: Scope, record: PriceRecord) -> None:
+    values = scoped(
+        scope,
+        price_id=record.id,
+        version=record.version,
+        spec=price_to_json(record.price),
+        display_name=record.display_name,
+        status=record.status.value,
+        effective_from=record.effective_from,
+        apply_to=record.apply_to.value,
+        created_at=record.created_at,
+    )
+    insert_new(session, PriceVersion, values)

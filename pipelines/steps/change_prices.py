@@ -1,0 +1,117 @@
+"""Use cases: adding a price to a plan, changing one, and archiving one, each as a version that says when it bills."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from billing.errors import InvalidInput
+from billing.price import revise_price
+from billing.price_version import ApplyTo
+from billing.scope import Scope
+from ledger.store import plans, price_changes, prices
+from ledger.store.plans import PlanTerms
+from ledger.store.prices import PriceRecord
+from pipelines.steps.new_price import NewPlanPrice, new_price, require_plan_terms
+
+__all__ = ["PriceChanges", "PriceOfPlan", "Timing", "add_price", "archive_price", "change_price", "with_plans"]
+
+MOST_PRICES = 100
+"""Active prices of a plan, as many as a plan can be created with."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """From when a change holds (None: from now on), and whether the running period is billed by it already."""
+
+    effective_from: datetime | None = None
+    apply_to: ApplyTo = ApplyTo.NEXT_PERIOD
+
+
+@dataclass(frozen=True)
+class PriceChanges:
+    """`terms` are fields of the price's JSON, null to take one away; `fixed` cannot change and may only be repeated."""
+
+    terms: Mapping[str, Any]
+    display_name: str | None
+    fixed: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class PriceOfPlan:
+    """A price with what it takes from its plan."""
+
+    price: PriceRecord
+    plan: PlanTerms
+
+
+def with_plans(session: Session, scope: Scope, found: Sequence[PriceRecord]) -> list[PriceOfPlan]:
+    """The prices with their plans' terms."""
+    terms = plans.terms_of(session, scope, {price.plan_id for price in found})
+    return [PriceOfPlan(price, terms[price.plan_id]) for price in found]
+
+
+def add_price(
+    session: Session, scope: Scope, plan_id: str, wanted: NewPlanPrice, timing: Timing, now: datetime
+) -> PriceOfPlan:
+    """A further price of a plan, named by id or key.
+
+    NotFound `plan_not_found`; Conflict `plan_archived`, `period_finalized`; InvalidInput `too_many_prices`; those of
+    `new_price`.
+    """
+    price_changes.hold_prices(session, scope, plans.get_plan(session, scope, plan_id).id)
+    plan = plans.get_plan(session, scope, plan_id, at=now)
+    plans.require_active(plan)
+    if len(plan.prices) >= MOST_PRICES:
+        raise InvalidInput("too_many_prices", f"has {MOST_PRICES} prices already", field="plan_id")
+    terms = PlanTerms(plan.name, plan.currency, plan.billing_period)
+    new = new_price(session, scope, terms, wanted)
+    added = price_changes.add_price(session, scope, plan.id, new, now, timing.effective_from, timing.apply_to)
+    return PriceOfPlan(added, terms)
+
+
+def change_price(
+    session: Session, scope: Scope, price_id: str, changes: PriceChanges, timing: Timing, now: datetime
+) -> PriceOfPlan:
+    """The next version of a price: the one in force at `effective_from` with the changes made to it.
+
+    NotFound `price_not_found`; InvalidInput `fixed_field`, `pricing_unit_fixed` and those of a price; Conflict
+    `price_archived`, `period_finalized`.
+    """
+    price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
+    start = timing.effective_from or now
+    base = prices.version_at(session, scope, price_id, start)
+    plan = plans.terms_of(session, scope, [base.plan_id])[base.plan_id]
+    _require_same(base, plan, changes.fixed)
+    revised = price_changes.revise_price(
+        session,
+        scope,
+        price_id,
+        revise_price(base.price, changes.terms),
+        start,
+        now,
+        timing.apply_to,
+        changes.display_name,
+    )
+    return PriceOfPlan(revised, plan)
+
+
+def archive_price(session: Session, scope: Scope, price_id: str, timing: Timing, now: datetime) -> PriceOfPlan:
+    """Ends a price; again, it stays as it is. NotFound `price_not_found`; Conflict `period_finalized`."""
+    start = timing.effective_from or now
+    ended = price_changes.archive_price(session, scope, price_id, start, now, timing.apply_to)
+    return with_plans(session, scope, [ended])[0]
+
+
+def _require_same(price: PriceRecord, plan: PlanTerms, fixed: Mapping[str, str | None]) -> None:
+    for name, known in (("plan_id", {price.plan_id, None}), ("feature_id", {price.feature_id})):
+        if name in fixed and fixed[name] not in known:
+            raise InvalidInput(
+                "fixed_field",
+                "cannot change",
+                field=name,
+                hint="Archive this price and add another one: what was billed stays what it was.",
+            )
+    require_plan_terms(plan, fixed.get("currency"), fixed.get("billing_period"))
