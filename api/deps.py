@@ -103,5 +103,9 @@ def build_deps(settings: Settings) -> Deps:
             decompressed_bytes=settings.max_decompressed_bytes,
             events=settings.max_events_per_request,
             future=timedelta(seconds=settings.max_future_seconds),
+            properties=settings.max_properties,
+            depth=settings.max_property_depth,
+            property_bytes=settings.max_property_bytes,
+            property_key_length=settings.max_property_key_length,
         ),
     )

@@ -1,7 +1,7 @@
 """The published document: what the routes declare, with the schemas that FastAPI cannot see added."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -10,10 +10,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.schemas.events import BulkIn, BulkOut, BulkProblem, EventIn, EventOut
+from api.schemas.events import BulkIn, BulkOut, BulkProblem, CloudEventIn, EventIn, EventOut
 from api.schemas.problem import Problem
 
-__all__ = ["install", "json_answer", "json_body", "json_body_or_list"]
+__all__ = ["install", "json_answer", "request_body"]
 
 _ABOUT = """
 Usage events in, exact invoices out.
@@ -48,23 +48,13 @@ _TAGS = [
 
 # Schemas of bodies that routes read and write by themselves.
 _ANSWERS: tuple[type[BaseModel], ...] = (Problem, BulkOut, BulkProblem, EventOut)
-_QUESTIONS: tuple[type[BaseModel], ...] = (BulkIn, EventIn)
+_QUESTIONS: tuple[type[BaseModel], ...] = (BulkIn, CloudEventIn, EventIn)
 _REFERENCE = "#/components/schemas/{model}"
 
 
-def json_body(model: str) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads its body itself."""
-    schema = {"$ref": _REFERENCE.format(model=model)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def json_body_or_list(model: str, item: str) -> dict[str, Any]:
-    """As `json_body`, where a bare list of items is read as well."""
-    extra = json_body(model)
-    content = extra["requestBody"]["content"]["application/json"]
-    listed = {"type": "array", "minItems": 1, "items": {"$ref": _REFERENCE.format(model=item)}}
-    content["schema"] = {"anyOf": [content["schema"], listed]}
-    return extra
+def request_body(contents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads its body itself; `contents` has a schema and an example per media type."""
+    return {"requestBody": {"required": True, "content": dict(contents)}}
 
 
 def json_answer(model: str, description: str) -> dict[str, Any]:

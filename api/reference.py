@@ -45,7 +45,7 @@ class Operation:
     about: str
     parameters: list[Field]
     fields: list[Field]
-    curl: str
+    curls: list[str]
     answer: str
     errors: dict[str, str]
 
@@ -73,11 +73,11 @@ def _page(app: FastAPI) -> str:
 
 
 def _operation(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Operation:
-    [content] = operation.get("requestBody", {}).get("content", {"": None}).values()
-    # Where a body has alternatives, the first one is the one to show.
-    schemas = content["schema"].get("anyOf", [content["schema"]]) if content else [{}]
-    schema = _resolved(document, schemas[0])
-    example = (content or {}).get("example") or next(iter(schema.get("examples", [])), None)
+    bodies: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {"": {"schema": {}}})
+    # Where a body has alternatives, the first one is the one whose fields are shown.
+    shown = next(iter(bodies.values()))["schema"]
+    schema = _resolved(document, shown.get("anyOf", [shown])[0])
+    example = next(iter(schema.get("examples", [])), None)
     answers = operation["responses"]
     success = next(each for status, each in answers.items() if int(status) < 400)
     contents: list[dict[str, Any]] = list(success.get("content", {}).values())
@@ -89,19 +89,23 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         about=operation.get("description", ""),
         parameters=[_parameter(document, each) for each in operation.get("parameters", [])],
         fields=list(_fields(document, schema, "", _DEEPEST)),
-        curl=_curl(method, path, example, keyed="security" in operation),
+        curls=[
+            _curl(method, path, media_type, body.get("example", example), keyed="security" in operation)
+            for media_type, body in bodies.items()
+        ],
         answer="" if answer is None else json.dumps(answer, indent=2, ensure_ascii=False),
         errors={status: each["description"] for status, each in answers.items() if int(status) >= 400},
     )
 
 
-def _curl(method: str, path: str, example: Any, *, keyed: bool) -> str:
+def _curl(method: str, path: str, media_type: str, example: Any, *, keyed: bool) -> str:
     words = ["curl", *(() if method in {"GET", "POST"} and (method == "GET" or example) else ("-X", method))]
     lines = [" ".join([*words, f'"$TALLY_URL{path}"'])]
     if keyed:
         lines.append('-H "X-API-Key: $TALLY_API_KEY"')
     if example is not None:
-        lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(json.dumps(example, ensure_ascii=False))}"]
+        text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
+        lines += [f"-H 'Content-Type: {media_type}'", f"--data-binary {shlex.quote(text)}"]
     return " \\\n  ".join(lines)
 
 

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="Largest body after decompression.")
     max_events_per_request: int = Field(default=10_000, gt=0)
     max_future_seconds: int = Field(default=3600, ge=0, description="How far ahead of the clock an event may lie.")
+    max_properties: int = Field(default=256, gt=0, description="Values of an event, leaves of nested objects included.")
+    max_property_depth: int = Field(default=8, gt=0, le=64, description="Objects inside objects.")
+    max_property_bytes: int = Field(default=16 * 1024, gt=0, description="Largest value, as its JSON text.")
+    max_property_key_length: int = Field(default=256, gt=0, description="Longest key or dotted path, in characters.")
 
     log_level: str = "INFO"
 

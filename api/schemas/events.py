@@ -1,5 +1,6 @@
 """What the event routes document. Events themselves are read by `ingestion.decode`, which knows their bounds."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue
@@ -7,8 +8,19 @@ from pydantic import ConfigDict, Field, JsonValue
 from api.schemas.common import Instant, Model
 from api.schemas.problem import Problem
 from ingestion.event import Limits
+from ingestion.media import NDJSON_TYPES, Form
 
-__all__ = ["BulkIn", "BulkOut", "BulkProblem", "EventIn", "EventOut", "RefusedOut"]
+__all__ = [
+    "BULK_BODIES",
+    "EVENT_BODIES",
+    "BulkIn",
+    "BulkOut",
+    "BulkProblem",
+    "CloudEventIn",
+    "EventIn",
+    "EventOut",
+    "RefusedOut",
+]
 
 _EVENT: dict[str, JsonValue] = {
     "event_id": "evt_1234567890abcdef",
@@ -17,6 +29,16 @@ _EVENT: dict[str, JsonValue] = {
     "timestamp": "2024-01-21T14:30:00Z",
     "properties": {"endpoint": "/api/v1/users", "method": "GET"},
     "idempotency_key": "unique_key_12345",
+}
+
+_CLOUD_EVENT: dict[str, JsonValue] = {
+    "specversion": "1.0",
+    "id": "A234-1234-1234",
+    "source": "/gateway/eu-1",
+    "type": "api.request",
+    "subject": "acme_corp_001",
+    "time": "2024-01-21T14:30:00Z",
+    "data": {"endpoint": "/api/v1/users", "method": "GET"},
 }
 
 _LIMITS = Limits()
@@ -41,6 +63,23 @@ class BulkIn(Model):
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": [_EVENT]}]})
 
     events: list[EventIn] = Field(min_length=1)
+
+
+class CloudEventIn(Model):
+    """A CloudEvent 1.0 in structured mode. `<source> <id>` is its idempotency key.
+
+    Further attributes, extensions among them, may be there and are not kept.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_CLOUD_EVENT]})
+
+    specversion: str = Field(pattern=r"^1\.[0-9]+$")
+    id: Identifier = Field(description="Becomes `event_id`; at most 512 characters together with `source`.")
+    source: Identifier = Field(pattern="^[^ ]+$", description="A URI reference, without spaces.")
+    type: EventName = Field(description="Becomes `event_name`.")
+    subject: Identifier = Field(description="Becomes `customer_id`.")
+    time: Instant | None = Field(default=None, description="Becomes `timestamp`; the moment of arrival when left out.")
+    data: dict[str, Any] | None = Field(default=None, description="Become `properties`; numbers keep their digits.")
 
 
 class EventOut(Model):
@@ -71,3 +110,34 @@ class BulkProblem(Problem):
     accepted: int | None = None
     duplicates: int | None = None
     refused: list[RefusedOut] | None = None
+
+
+def _schema(model: type[Model]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _list_of(model: type[Model]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": _schema(model)}
+
+
+_LINES: dict[str, Any] = {
+    "schema": {"type": "string", "description": "One event a line. Blank lines are passed over."},
+    "example": "".join(
+        json.dumps({"event_id": f"evt_{number}", "event_name": "api.request", "customer_id": "acme_corp_001"}) + "\n"
+        for number in (1, 2)
+    ),
+}
+
+EVENT_BODIES: dict[str, dict[str, Any]] = {
+    Form.JSON.value: {"schema": _schema(EventIn), "example": _EVENT},
+    Form.CLOUDEVENT.value: {"schema": _schema(CloudEventIn), "example": _CLOUD_EVENT},
+}
+"""What `POST /events` reads: media type -> schema and example."""
+
+BULK_BODIES: dict[str, dict[str, Any]] = {
+    Form.JSON.value: {"schema": {"anyOf": [_schema(BulkIn), _list_of(EventIn)]}, "example": {"events": [_EVENT]}},
+    **dict.fromkeys(NDJSON_TYPES, _LINES),
+    Form.CLOUDEVENT.value: {"schema": _schema(CloudEventIn), "example": _CLOUD_EVENT},
+    Form.CLOUDEVENTS.value: {"schema": _list_of(CloudEventIn), "example": [_CLOUD_EVENT]},
+}
+"""What `POST /events/bulk` reads."""

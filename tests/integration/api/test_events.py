@@ -97,19 +97,70 @@ def test_E6_numbers_stay_exact_through_the_api(metered: Tenant) -> None:
     assert _sum(metered)[0]["value"] == "246913578024691356.246913578024"
 
 
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "zstd": zstandard.compress,
+PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "bare deflate": ("deflate", lambda body: zlib.compress(body)[2:-4]),
+    "zstd": ("zstd", zstandard.compress),
 }
 
 
-@pytest.mark.parametrize("encoding", PACKERS)
-def test_compressed_bodies_are_read(metered: Tenant, encoding: str) -> None:
-    packed = PACKERS[encoding](json.dumps({"events": [_event("a", tokens=7)]}).encode())
+@pytest.mark.parametrize("packer", PACKERS)
+def test_compressed_bodies_are_read(metered: Tenant, packer: str) -> None:
+    encoding, pack = PACKERS[packer]
+    packed = pack(json.dumps({"events": [_event("a", tokens=7)]}).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
     assert metered.http.post("/api/v1/events/bulk", content=packed, headers=headers).status_code == 201
     assert _sum(metered)[0]["value"] == "7"
+
+
+def test_E4_lines_are_stored_or_refused_by_their_place_among_those_that_are_not_blank(metered: Tenant) -> None:
+    lines = [
+        json.dumps(_event("a", tokens=1)),
+        "",
+        "no json",
+        json.dumps(_event("b", tokens=2)),
+        '{"event_id": "c", "e',
+    ]
+    headers = {"Content-Type": 'application/x-ndjson; charset="UTF-8"'}
+    answer = metered.http.post("/api/v1/events/bulk", content="\r\n".join(lines), headers=headers)
+    assert (answer.status_code, answer.json()["accepted"]) == (201, 2)
+    assert [(each["index"], each["code"]) for each in answer.json()["refused"]] == [(1, "not_json"), (3, "not_json")]
+    assert _sum(metered)[0]["value"] == "3"
+
+
+def _cloud_event(name: str, tokens: int, **more: Any) -> dict[str, Any]:
+    attributes = {"specversion": "1.0", "source": "/gateway", "id": name, "type": "llm.request", "subject": "acme"}
+    return {**attributes, "time": "2024-03-01T10:00:00Z", "data": {"tokens": tokens}, **more}
+
+
+def test_cloudevents_are_usage_alone_and_in_batches_and_count_once_by_source_and_id(metered: Tenant) -> None:
+    single = {"Content-Type": "application/cloudevents+json"}
+    batch = {"Content-Type": "application/cloudevents-batch+json"}
+    one = metered.post("events", _cloud_event("1", 1), headers=single)
+    assert (one.status_code, one.json()) == (201, {"event_id": "1", "status": "accepted"})
+    assert metered.post("events/bulk", _cloud_event("1", 1), headers=single).json()["accepted"] == 1
+    sent = [_cloud_event("1", 2, source="/other"), _cloud_event("2", 4, subject=None), _cloud_event("2", 8)]
+    answer = metered.post("events/bulk", sent, headers=batch).json()
+    assert (answer["accepted"], [(each["index"], each["field"]) for each in answer["refused"]]) == (2, [(1, "subject")])
+    assert _sum(metered)[0]["value"] == "11"
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "code"),
+    [
+        ("events", "application/x-ndjson", "content_type_not_supported"),
+        ("events", "application/cloudevents-batch+json", "content_type_not_supported"),
+        ("events/bulk", "text/csv", "content_type_not_supported"),
+        ("events/bulk", "application/json; charset=latin1", "charset_not_supported"),
+    ],
+)
+def test_a_content_type_that_is_not_read_is_refused_with_those_that_are(
+    metered: Tenant, path: str, content_type: str, code: str
+) -> None:
+    answer = metered.http.post(f"/api/v1/{path}", content=b"{}", headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["code"]) == (415, code)
+    assert answer.json()["hint"].startswith("Send ")
 
 
 def test_a_bomb_is_refused_and_an_unknown_encoding_too(metered: Tenant) -> None:

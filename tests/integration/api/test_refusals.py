@@ -59,6 +59,13 @@ def test_a_body_over_the_bound_is_refused_before_it_is_read(tenant: Tenant, path
     _is_problem(answer, 413, "body_too_large")
 
 
+def test_a_body_whose_length_is_over_the_bound_is_refused(tenant: Tenant) -> None:
+    answer = tenant.http.post(
+        "/api/v1/events/bulk", content=bytes(17 << 20), headers={"Content-Type": "application/json"}
+    )
+    _is_problem(answer, 413, "body_too_large")
+
+
 def test_unknown_paths_methods_and_things_are_problems_too(tenant: Tenant) -> None:
     _is_problem(tenant.http.get("/nowhere"), 404, "route_not_found")
     wrong_method = tenant.http.put("/api/v1/meters")

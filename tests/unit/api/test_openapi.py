@@ -72,11 +72,11 @@ def test_an_operation_has_examples_of_what_goes_in_and_out(name: str) -> None:
     bodies = [operation["requestBody"]] if "requestBody" in operation else []
     answers = [response for status, response in operation["responses"].items() if status in {"200", "201"}]
     for body in [*bodies, *answers]:
-        [content] = body["content"].values()
-        examples = list(_examples(content))
-        assert examples, name
-        for example in examples:
-            _validator(content["schema"]).validate(example)
+        for media_type, content in body["content"].items():
+            examples = list(_examples(content))
+            assert examples, (name, media_type)
+            for example in examples:
+                _validator(content["schema"]).validate(example)
 
 
 def _examples(content: dict[str, Any]) -> Iterator[Any]:
