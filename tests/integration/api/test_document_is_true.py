@@ -30,6 +30,8 @@ def test_answers_are_as_the_document_says_whatever_is_sent(stack: Stack, tenant:
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"),
             *("--exclude-checks", NOT_TOLD_BY_A_SCHEMA, "--no-color"),
         ],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_lines"},
         capture_output=True,
         text=True,
         timeout=600,
