@@ -125,7 +125,7 @@ def allocate(amount: Decimal, weights: Sequence[Decimal], currency: str) -> list
 
     Each part first gets its share rounded towards zero; the units that are left go one each to the largest
     remainders, the earlier part first where they are equal. Errors: `not_in_minor_units` when the amount itself is
-    not payable, `bad_weights` for a negative weight or for nothing to divide by.
+    not payable, `bad_weights` for a negative weight or for nothing to divide by, `not_a_decimal` for a float.
 
     >>> allocate(Decimal("100.00"), [Decimal(1), Decimal(2), Decimal(3)], "USD")
     [Decimal('16.67'), Decimal('33.33'), Decimal('50.00')]
@@ -133,7 +133,7 @@ def allocate(amount: Decimal, weights: Sequence[Decimal], currency: str) -> list
     [Decimal('-2'), Decimal('-2'), Decimal('-1')]
     """
     minor = to_minor(amount, currency)
-    shares = [Fraction(weight) for weight in weights]
+    shares = [_share(weight) for weight in weights]
     whole = sum(shares)
     if any(share < 0 for share in shares) or (whole == 0 and minor != 0):
         raise InvalidInput("bad_weights", "weights must not be negative and must not all be zero", field="weights")
@@ -145,3 +145,8 @@ def allocate(amount: Decimal, weights: Sequence[Decimal], currency: str) -> list
     for i in by_remainder[: abs(minor) - sum(parts)]:
         parts[i] += 1
     return [from_minor(part if minor > 0 else -part, currency) for part in parts]
+
+
+def _share(weight: Decimal) -> Fraction:
+    # Fraction would take a float at its face value, which is not the number that somebody wrote.
+    return Fraction(weight if isinstance(weight, Decimal) else parse_decimal(weight, "weights"))

@@ -28,7 +28,7 @@ routes = router("Prices")
 @routes.post("/prices/preview")
 def preview_price(body: PreviewIn, call: Annotated[Call, needs("catalog:read")]) -> PreviewOut:
     """What a quantity costs at a price, tier by tier."""
-    return PreviewOut.of(rate(body.price.price("price"), body.quantity, body.currency))
+    return PreviewOut.of(rate(body.price.price("price"), body.exact_quantity(), body.currency))
 
 
 @routes.post("/prices", status_code=201, response_model=PriceOut, responses=problems(409))

@@ -135,7 +135,8 @@ DecimalIn = Annotated[
 DecimalOut = Annotated[
     Decimal,
     PlainSerializer(_write_decimal, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": _DECIMAL_PATTERN, "examples": ["118.50"]}),
+    # A product of several numbers has as many digits as all of them.
+    WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["118.50"]}),
 ]
 Instant = Annotated[
     datetime,

@@ -1,10 +1,12 @@
 """Prices: flat, per unit, package, tiered, percentage, with what is done before and after."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from api.schemas.common import CurrencyIn, DecimalIn, DecimalOut, Model, any_case
+from billing.exact import parse_decimal
 from billing.price import Price, parse_price
 from billing.rating import Rated
 
@@ -94,7 +96,11 @@ class PreviewIn(Model):
 
     currency: CurrencyIn
     price: PriceBody
-    quantity: DecimalIn
+    quantity: DecimalIn = Field(description="Metered, before transform_quantity and free_units.")
+
+    def exact_quantity(self) -> Decimal:
+        """InvalidInput beyond the bounds of a quantity."""
+        return parse_decimal(self.quantity, "quantity")
 
 
 class BreakdownOut(Model):

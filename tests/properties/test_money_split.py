@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from billing.adjustments.discount import percent_off
 from billing.adjustments.tax import exclusive
+from billing.currency import EXPONENTS
 from billing.money import allocate, exponent, from_minor, round_amount, to_minor
 
-CURRENCIES = st.sampled_from(["USD", "JPY", "KWD", "CLF"])
-WEIGHTS = st.lists(st.decimals(0, 10**9, places=6), min_size=1, max_size=12).filter(any)
+CURRENCIES = st.sampled_from(sorted(EXPONENTS))
+WEIGHTS = st.lists(
+    st.one_of(st.decimals(0, 10**9, places=6), st.integers(0, 10**38 - 1).map(Decimal)), min_size=1, max_size=12
+).filter(any)
 AMOUNTS = st.decimals(-(10**15), 10**15, places=6)
 
 

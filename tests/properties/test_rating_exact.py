@@ -5,12 +5,19 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.price import Price, PricingModel, parse_price, price_to_json
+from billing.adjustments.discount import percent_off
+from billing.adjustments.tax import exclusive
+from billing.errors import InvalidInput
+from billing.exact import EXACT
+from billing.explain import explain
+from billing.money import allocate
+from billing.price import Price, PricingModel, parse_price, price_to_json, revise_price
 from billing.quantity import Rounding, TransformQuantity
-from billing.rating import rate, rate_parts
+from billing.rating import rate, rate_increment, rate_parts
 from billing.tiers import Tier, TierMode
 
 CURRENCIES = st.sampled_from(["USD", "JPY", "KWD", "CLF"])
@@ -21,6 +28,23 @@ def _decimals(largest: int, places: int = 12) -> st.SearchStrategy[Decimal]:
 
 
 MONEY = st.one_of(_decimals(10**6, 2), _decimals(100))
+WIDE_NUMBERS = st.builds(
+    lambda digits, places: Decimal(digits).scaleb(-places, decimal.Context(prec=38)),
+    st.integers(0, 10**38 - 1),
+    st.integers(0, 12),
+)
+# Three digits, every rounding, hardly any exponent, and every signal an exception.
+ABSURD_CONTEXTS = st.builds(
+    lambda prec, rounding: decimal.Context(
+        prec=prec,
+        rounding=rounding,
+        Emin=-1,
+        Emax=1,
+        traps=[decimal.Inexact, decimal.Rounded, decimal.Subnormal, decimal.Clamped, decimal.FloatOperation],
+    ),
+    st.sampled_from([1, 3, 28]),
+    st.sampled_from([decimal.ROUND_UP, decimal.ROUND_DOWN, decimal.ROUND_CEILING, decimal.ROUND_HALF_EVEN]),
+)
 QUANTITIES = st.one_of(_decimals(10**12, 0), _decimals(10**6))
 
 
@@ -87,6 +111,17 @@ def test_graduated_never_costs_less_for_more(price: Price, quantities: list[Deci
     assert all(less.unrounded <= more.unrounded and less.total <= more.total for less, more in pairwise(rated))
 
 
+@given(tiered(TierMode.GRADUATED), st.integers(1, 10**3))
+def test_graduated_is_continuous_but_for_the_flat_fees(price: Price, thousandths: int) -> None:
+    step = Decimal(thousandths).scaleb(-12)
+    for tier, following in pairwise(price.tiers):
+        assert tier.up_to is not None
+        at, past = (rate(price, quantity, "USD").unrounded for quantity in (tier.up_to, EXACT.add(tier.up_to, step)))
+        if following.up_to is None or EXACT.add(tier.up_to, step) <= following.up_to:
+            expected = Fraction(following.flat_fee) + Fraction(step) * Fraction(following.unit_price)
+            assert Fraction(past) - Fraction(at) == expected
+
+
 @given(prices(), QUANTITIES, CURRENCIES)
 def test_M4_the_breakdown_sums_to_the_unrounded_price(price: Price, quantity: Decimal, currency: str) -> None:
     rated = rate(price, quantity, currency)
@@ -104,13 +139,71 @@ def test_rating_in_parts_sums_to_rating_at_once(price: Price, parts: list[Decima
     assert sum(increment.amount for increment in increments) == at_once.total
 
 
-@given(prices(), QUANTITIES, CURRENCIES, st.integers(1, 30), st.sampled_from([decimal.ROUND_UP, decimal.ROUND_DOWN]))
+@given(prices(), QUANTITIES, CURRENCIES, ABSURD_CONTEXTS)
 def test_M1_the_callers_context_changes_nothing(
-    price: Price, quantity: Decimal, currency: str, prec: int, rounding: str
+    price: Price, quantity: Decimal, currency: str, absurd: decimal.Context
 ) -> None:
-    expected = rate(price, quantity, currency)
-    with decimal.localcontext(decimal.Context(prec=prec, rounding=rounding, traps=[decimal.Inexact])):
-        assert rate(price, quantity, currency) == expected
+    body = price_to_json(price)
+
+    def everything() -> list[object]:
+        rated = rate(parse_price(body), quantity, currency)
+        return [
+            rated,
+            explain(price, rated, currency),
+            price_to_json(revise_price(price, {"discount_percent": "12.5"})),
+            percent_off(rated.total, Decimal("33.333"), currency),
+            exclusive(rated.total, [Decimal("7.7"), Decimal("0.35")], currency),
+            allocate(rated.total, [Decimal(1), Decimal("2.5"), Decimal("0.000001")], currency),
+            rate_increment(price, Decimal(1), quantity, currency).amount,
+        ]
+
+    expected = everything()
+    with decimal.localcontext(absurd):
+        found = everything()
+        assert repr(found) == repr(expected)
+
+
+@given(WIDE_NUMBERS, WIDE_NUMBERS)
+def test_M1_numbers_of_38_digits_lose_none(unit_price: Decimal, quantity: Decimal) -> None:
+    price = parse_price({"pricing_model": "per_unit", "unit_price": format(unit_price, "f")})
+    assert price_to_json(price)["unit_price"] == format(unit_price, "f")
+    assert Fraction(rate(price, quantity, "USD").unrounded) == Fraction(unit_price) * Fraction(quantity)
+
+
+NUMBERS_OF_A_PRICE: dict[str, dict[str, object]] = {
+    "amount": {"pricing_model": "flat"},
+    "unit_price": {"pricing_model": "per_unit"},
+    "package_size": {"pricing_model": "package", "package_price": "1"},
+    "package_price": {"pricing_model": "package", "package_size": "1"},
+    "rate": {"pricing_model": "percentage"},
+    "free_units": {"pricing_model": "per_unit", "unit_price": "1"},
+    "discount_percent": {"pricing_model": "per_unit", "unit_price": "1"},
+    "minimum_amount": {"pricing_model": "per_unit", "unit_price": "1"},
+    "maximum_amount": {"pricing_model": "per_unit", "unit_price": "1"},
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS_OF_A_PRICE)
+@given(value=st.floats(0, 100))
+def test_M1_no_float_enters_a_price(name: str, value: float) -> None:
+    with pytest.raises(InvalidInput, match="not a float") as caught:
+        parse_price({**NUMBERS_OF_A_PRICE[name], name: value})
+    assert caught.value.field == name
+
+
+@given(st.floats(0, 100), st.sampled_from(["up_to", "unit_price", "flat_fee"]))
+def test_M1_no_float_enters_a_tier_a_quantity_or_a_split(value: float, name: str) -> None:
+    first = {"up_to": "5", "unit_price": "1", name: value}
+    with pytest.raises(InvalidInput, match="not a float") as caught:
+        parse_price({"pricing_model": "tiered", "tiers": [first, {"up_to": None, "unit_price": "1"}]})
+    assert caught.value.field == f"tiers[0].{name}"
+    price = parse_price({"pricing_model": "per_unit", "unit_price": "1"})
+    for refused in (
+        lambda: rate(price, value, "USD"),  # type: ignore[arg-type]
+        lambda: allocate(Decimal(1), [value], "USD"),  # type: ignore[list-item]
+    ):
+        with pytest.raises(InvalidInput, match="not a float"):
+            refused()
 
 
 @given(prices())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def test_M1_a_json_number_is_read_by_its_text_and_never_becomes_a_float(
 ) -> None:
     answer = preview_as_text(made[0], number)
     assert answer.json()["unrounded"] == unrounded
+
+
+def test_M1_the_widest_numbers_lose_no_digit_on_the_way_through(made: Made) -> None:
+    wide = "9" * 26 + "." + "9" * 12
+    answer = preview(made[0], {"pricing_model": "per_unit", "unit_price": wide}, wide)
+    assert Fraction(answer["unrounded"]) == Fraction(wide) ** 2
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "9" * 61, "true", '"1e3"', '"0x10"', '"1_000"', '"١"'])

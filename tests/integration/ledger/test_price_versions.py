@@ -1,5 +1,6 @@
 """Versions of prices: consecutive whoever writes them, readable for ever, and each bills what was recorded for it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,10 +13,11 @@ from billing.price import Price, parse_price
 from billing.price_version import ApplyTo, PriceStatus
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import plans, prices
-from ledger.store.price_changes import add_price, archive_price, revise_price
-from tests.support.at_once import in_threads
-from tests.support.ledger_rows import FEBRUARY, JANUARY, NOW, a_plan, a_scope, a_subscription, later
+from ledger.store import invoices, plans, prices
+from ledger.store.price_changes import add_price, archive_price, hold_prices, revise_price
+from ledger.store.prices import PriceRecord
+from tests.support.at_once import LIMIT_SECONDS, in_threads
+from tests.support.ledger_rows import FEBRUARY, JANUARY, NOW, a_draft, a_plan, a_scope, a_subscription, later, priced
 
 
 def per_unit(unit_price: str) -> Price:
@@ -133,6 +135,32 @@ def test_updates_at_once_make_consecutive_versions_and_lose_none(ledger: Ledger)
         rest = prices.list_versions(session, scope, usage, page.next_cursor, limit=3)
     assert [record.version for record in (*page.items, *rest.items)] == [5, 4, 3, 2, 1]
     assert {str(record.price.unit_price) for record in (*page.items, *rest.items)} == {"0.01", *wanted}
+
+
+def test_M3_a_change_waits_for_an_invoice_that_is_being_finalized_and_then_does_not_reach_it(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        subscription = a_subscription(session, scope)
+        draft = priced(session, scope, a_draft(session, scope, subscription=subscription).id)
+        usage = plans.get_plan(session, scope, subscription.plan_id).prices[1].id
+
+    def change() -> PriceRecord:
+        with ledger.begin() as rival:
+            return revise_price(rival, scope, usage, per_unit("2"), NOW, NOW, ApplyTo.RUNNING_PERIOD)
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.begin() as session:
+            hold_prices(session, scope, subscription.plan_id, to_read=True)
+            invoices.finalize(session, scope, draft.id, NOW)
+            changed = pool.submit(change)
+            with pytest.raises(TimeoutError):
+                changed.result(0.3)
+        with pytest.raises(Conflict) as caught:
+            changed.result(LIMIT_SECONDS)
+    assert caught.value.code == "period_finalized"
+    assert caught.value.hint == (
+        "Use a moment from 2026-02-01T00:00:00Z on, or correct what was billed with a credit note."
+    )
 
 
 def test_a_list_of_prices_shows_the_archived_and_those_to_come(ledger: Ledger) -> None:

@@ -4,9 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from billing.currency import EXPONENTS
+from billing.currency import EXPONENTS, WITHDRAWN
 from billing.errors import InvalidInput
-from billing.money import allocate, currency_code, exponent, from_minor, round_amount, to_minor
+from billing.money import allocate, currency_code, currency_in_use, exponent, from_minor, round_amount, to_minor
+from billing.price import parse_price
+from billing.rating import rate
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,37 @@ def test_M2_each_currency_has_the_decimals_of_iso_4217(currency: str, decimals: 
 def test_M2_all_currencies_in_use_are_known() -> None:
     assert len(EXPONENTS) == 171
     assert {"EUR", "XCG", "ZWG", "SLE", "VED", "MRU", "STN", "BYN", "XOF"} <= set(EXPONENTS)
+
+
+def test_M2_every_exponent_that_is_not_two_is_the_one_of_iso_4217() -> None:
+    """List one of SIX as of 2026-01-01; all other codes with minor units have two decimals."""
+    by_exponent: dict[int, set[str]] = {}
+    for code, decimals in EXPONENTS.items():
+        by_exponent.setdefault(decimals, set()).add(code)
+    assert by_exponent.keys() == {0, 2, 3, 4}
+    assert " ".join(sorted(by_exponent[0])) == ("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF")
+    assert by_exponent[3] == {"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"}
+    assert by_exponent[4] == {"CLF", "UYW"}
+
+
+@pytest.mark.parametrize("currency", ["BOV", "CHE", "CHW", "CLF", "COU", "MXV", "USN", "UYI", "UYW"])
+def test_funds_codes_have_minor_units_and_are_money_to_bill_in(currency: str) -> None:
+    assert currency_in_use(currency) == currency
+
+
+@pytest.mark.parametrize("currency", ["XAU", "XAG", "XPT", "XPD", "XDR", "XSU", "XUA", "XBA", "XTS", "XXX"])
+def test_metals_baskets_and_test_codes_are_no_money_to_bill_in(currency: str) -> None:
+    with pytest.raises(InvalidInput, match="is not an ISO 4217 currency"):
+        rate(parse_price({"pricing_model": "flat", "amount": "1.005"}), Decimal(1), currency)
+
+
+@pytest.mark.parametrize("currency", WITHDRAWN)
+def test_nothing_new_is_priced_in_a_withdrawn_currency_and_an_old_invoice_stays_readable(currency: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        currency_in_use(currency.lower())
+    assert (caught.value.code, caught.value.field) == ("currency_withdrawn", "currency")
+    assert currency_in_use((caught.value.hint or "")[:3]) not in WITHDRAWN
+    assert exponent(currency) == 2
 
 
 @pytest.mark.parametrize("currency", ["", "US", "XXX", "XAU", "EURO", "ΕUR", None])
