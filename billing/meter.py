@@ -1,22 +1,31 @@
 """How events become a number: which event, property and aggregation. Reading the events is the warehouse's part."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
 from billing.body import read_enum, read_list, read_object, read_text, refuse_unknown, required
 from billing.errors import InvalidInput, join
-from billing.exact import format_decimal, parse_decimal
+from billing.exact import canonical, format_decimal, parse_decimal
+from billing.instant import format_instant, parse_instant
 
 MAX_FILTERS: Final = 20
 MAX_FILTER_VALUES: Final = 100
 MAX_GROUP_BY: Final = 10
 LONGEST_NAME: Final = 200
 LONGEST_VALUE: Final = 1000
+MAX_MULTIPLIER: Final = Decimal(1_000_000)
+# 2^-30, which makes gibibytes of bytes, has thirty.
+MAX_MULTIPLIER_DECIMALS: Final = 30
+_EVENT_FROM_BETWEEN: Final = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
-_FIELDS: Final = frozenset({"name", "event_name", "aggregation", "filters", "group_by", "unit"})
+_FIELDS: Final = frozenset(
+    {"name", "event_name", "aggregation", "filters", "group_by", "unit", "multiplier", "event_from"}
+)
 
 
 class AggregationType(StrEnum):
@@ -61,7 +70,10 @@ FilterValue = str | Decimal | tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """`property` names a top-level key of the event's properties; every aggregation but the count reads one."""
+    """`property` names a key of the event's properties, or the dotted path to a leaf inside of one (`usage.tokens`).
+
+    Every aggregation but the count reads one.
+    """
 
     type: AggregationType
     property: str | None = None
@@ -106,7 +118,12 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class MeterDefinition:
-    """What a meter says, without its id and version."""
+    """What a meter says, without its id and version.
+
+    `multiplier` turns what is measured into the unit that is shown and billed (bytes into gigabytes). The aggregate is
+    multiplied, exactly; for every aggregation that takes one this is the aggregate of the values multiplied one by one.
+    Events with a timestamp before `event_from` never count.
+    """
 
     name: str
     event_name: str
@@ -114,6 +131,18 @@ class MeterDefinition:
     filters: tuple[Filter, ...] = ()
     group_by: tuple[str, ...] = ()
     unit: str | None = None
+    multiplier: Decimal | None = None
+    event_from: datetime | None = None
+
+    def __post_init__(self) -> None:
+        counts = self.aggregation.type in {AggregationType.COUNT, AggregationType.COUNT_UNIQUE}
+        if self.multiplier is not None and counts:
+            raise InvalidInput(
+                "field_not_for_aggregation",
+                f"is not for {self.aggregation.type}, which counts and measures nothing",
+                field="multiplier",
+                hint="Leave it out, or convert the quantity with the price's transform_quantity.",
+            )
 
     @property
     def is_summable(self) -> bool:
@@ -132,6 +161,8 @@ class Meter:
     filters: tuple[Filter, ...] = ()
     group_by: tuple[str, ...] = ()
     unit: str | None = None
+    multiplier: Decimal | None = None
+    event_from: datetime | None = None
 
     @staticmethod
     def of(meter_id: str, version: int, definition: MeterDefinition) -> "Meter":
@@ -144,11 +175,22 @@ class Meter:
             definition.filters,
             definition.group_by,
             definition.unit,
+            definition.multiplier,
+            definition.event_from,
         )
 
     @property
     def definition(self) -> MeterDefinition:
-        return MeterDefinition(self.name, self.event_name, self.aggregation, self.filters, self.group_by, self.unit)
+        return MeterDefinition(
+            self.name,
+            self.event_name,
+            self.aggregation,
+            self.filters,
+            self.group_by,
+            self.unit,
+            self.multiplier,
+            self.event_from,
+        )
 
     @property
     def is_summable(self) -> bool:
@@ -170,12 +212,35 @@ def parse_definition(body: Mapping[str, Any]) -> MeterDefinition:
         name=read_text(required(body, "name", ""), "name", longest=LONGEST_NAME),
         event_name=read_text(required(body, "event_name", ""), "event_name", longest=LONGEST_NAME),
         aggregation=_parse_aggregation(read_object(required(body, "aggregation", ""), "aggregation")),
-        filters=tuple(
-            _parse_filter(item, f"filters[{i}]") for i, item in enumerate(_optional_list(body, "filters", MAX_FILTERS))
-        ),
+        filters=parse_filters(body.get("filters")),
         group_by=_parse_group_by(_optional_list(body, "group_by", MAX_GROUP_BY)),
         unit=None if unit is None else read_text(unit, "unit", longest=LONGEST_NAME),
+        multiplier=_parse_multiplier(body.get("multiplier")),
+        event_from=_parse_event_from(body.get("event_from")),
     )
+
+
+def parse_filters(items: object, field: str = "filters") -> tuple[Filter, ...]:
+    """Conditions out of their JSON list; None is none of them. InvalidInput with the path of the field.
+
+    >>> parse_filters([{"property": "region", "op": "NOT IN", "value": ["eu"]}])
+    (Filter(property='region', op=<FilterOp.NOT_IN: 'not_in'>, value=('eu',)),)
+    """
+    if items is None:
+        return ()
+    return tuple(
+        _parse_filter(item, f"{field}[{i}]") for i, item in enumerate(read_list(items, field, longest=MAX_FILTERS))
+    )
+
+
+def spell_filter_op(name: str) -> str:
+    """An operator in the spelling that is kept: `NOT IN`, `notIn` and `not-in` are `not_in`.
+
+    >>> spell_filter_op("NOT IN"), spell_filter_op("notExists"), spell_filter_op("gte")
+    ('not_in', 'not_exists', 'gte')
+    """
+    letters = re.sub(r"[ _-]", "", name).lower()
+    return next((op.value for op in FilterOp if op.value.replace("_", "") == letters), name.lower())
 
 
 def definition_to_json(definition: MeterDefinition | Meter) -> dict[str, Any]:
@@ -194,6 +259,10 @@ def definition_to_json(definition: MeterDefinition | Meter) -> dict[str, Any]:
         body["group_by"] = list(definition.group_by)
     if definition.unit is not None:
         body["unit"] = definition.unit
+    if definition.multiplier is not None:
+        body["multiplier"] = format_decimal(definition.multiplier)
+    if definition.event_from is not None:
+        body["event_from"] = format_instant(definition.event_from)
     return body
 
 
@@ -208,7 +277,8 @@ def _parse_filter(value: object, field: str) -> Filter:
     spec = read_object(value, field)
     refuse_unknown(spec, {"property", "op", "value"}, field)
     name = _property(required(spec, "property", field), join(field, "property"))
-    op = read_enum(FilterOp, required(spec, "op", field), join(field, "op"))
+    sent = required(spec, "op", field)
+    op = read_enum(FilterOp, spell_filter_op(sent) if isinstance(sent, str) else sent, join(field, "op"))
     operand = _filter_value(op, spec.get("value"), join(field, "value"))
     try:
         return Filter(name, op, operand)
@@ -225,6 +295,26 @@ def _filter_value(op: FilterOp, value: object, field: str) -> FilterValue:
         items = read_list(value, field, longest=MAX_FILTER_VALUES)
         return tuple(_as_text(item, f"{field}[{i}]") for i, item in enumerate(items))
     return _as_text(value, field)
+
+
+def _parse_multiplier(value: object) -> Decimal | None:
+    if value is None:
+        return None
+    number = parse_decimal(value, "multiplier", max_decimals=MAX_MULTIPLIER_DECIMALS, maximum=MAX_MULTIPLIER)
+    if number <= 0:
+        # Below zero the highest value would become the lowest; what is taken back is sent as a value below zero.
+        raise InvalidInput("out_of_range", f"must be above 0 and at most {MAX_MULTIPLIER}", field="multiplier")
+    return Decimal(canonical(number))
+
+
+def _parse_event_from(value: object) -> datetime | None:
+    if value is None:
+        return None
+    at = value if isinstance(value, datetime) else parse_instant(value, "event_from")
+    earliest, latest = _EVENT_FROM_BETWEEN
+    if not earliest <= at < latest:
+        raise InvalidInput("out_of_range", "must lie between 1970 and 2100", field="event_from")
+    return at
 
 
 def _as_text(value: object, field: str) -> str:

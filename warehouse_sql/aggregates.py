@@ -125,7 +125,7 @@ def _part(row: Mapping[str, Any], meter: Meter) -> Part:
         customer_id=row["customer_id"],
         window=from_micros(row["window_us"]),
         groups=tuple(row["groups"]),
-        value=value_of(meter.aggregation.type, row),
+        value=value_of(meter, row),
         events=row["usable"],
         unusable=row["matched"] - row["usable"],
         fingerprint=int(row["fingerprint"]),

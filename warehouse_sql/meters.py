@@ -9,6 +9,7 @@ from typing import Any
 from billing.exact import canonical
 from billing.meter import Filter, FilterOp, Meter
 from billing.scope import Scope
+from warehouse_sql.instants import to_micros
 
 # The SQL knows lists only: eq and ne are in and not_in of one value.
 _AS_LISTS = {FilterOp.EQ: FilterOp.IN, FilterOp.NE: FilterOp.NOT_IN}
@@ -24,6 +25,7 @@ def meter_params(scope: Scope, meter: Meter) -> dict[str, Any]:
         "aggregation": meter.aggregation.type.value,
         "property": meter.aggregation.property or "",
         "filters": filters_of(meter),
+        "event_from_us": 0 if meter.event_from is None else to_micros(meter.event_from),
     }
 
 
@@ -37,8 +39,13 @@ def customer_params(customer_ids: Sequence[str] | None) -> dict[str, Any]:
 
 
 def filters_of(meter: Meter) -> list[tuple[str, str, list[str]]]:
+    """As `filter_params`, of a meter's own filters."""
+    return filter_params(meter.filters)
+
+
+def filter_params(filters: Sequence[Filter]) -> list[tuple[str, str, list[str]]]:
     """Property, operator and values of each filter; numbers as texts."""
-    return [(one.property, _AS_LISTS.get(one.op, one.op).value, _texts(one)) for one in meter.filters]
+    return [(one.property, _AS_LISTS.get(one.op, one.op).value, _texts(one)) for one in filters]
 
 
 def _texts(one: Filter) -> list[str]:

@@ -129,6 +129,7 @@ _BUILD_METER_COLUMNS: Final = (
     "property",
     "filters",
     "group_by",
+    "event_from_us",
 )
 
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from billing.exact import ZERO, round_fraction
-from billing.meter import AggregationType
+from billing.exact import EXACT, ZERO, canonical, round_fraction
+from billing.meter import AggregationType, Meter
 
 QUOTIENT_DECIMALS: Final = 24
 _MICROSECONDS_PER_HOUR: Final = 3_600_000_000
@@ -22,24 +22,33 @@ def value_of_nothing(aggregation: AggregationType) -> Decimal | None:
     return ZERO if aggregation in _NOTHING_IS_ZERO else None
 
 
-def value_of(aggregation: AggregationType, row: Mapping[str, Any]) -> Decimal | None:
-    """The value of one aggregate. A quotient (average, unit hours) is rounded to 24 decimals, half away from zero."""
+def value_of(meter: Meter, row: Mapping[str, Any]) -> Decimal | None:
+    """The value of one aggregate, times the meter's multiplier, exactly.
+
+    A quotient (average, unit hours) is multiplied first and then rounded, once, to 24 decimals, half away from zero.
+    """
+    aggregation = meter.aggregation.type
     if aggregation is AggregationType.COUNT:
         return Decimal(row["matched"])
     if aggregation is AggregationType.COUNT_UNIQUE:
         return Decimal(row["distinct_texts"])
     if aggregation is AggregationType.SUM:
-        return Decimal(row["total"])
+        return _times(Decimal(row["total"]), meter.multiplier)
     if aggregation is AggregationType.WEIGHTED_SUM:
-        return _quotient(row["total"], _MICROSECONDS_PER_HOUR)
+        return _quotient(row["total"], meter.multiplier, _MICROSECONDS_PER_HOUR)
     if not row["usable"]:
         return None
     if aggregation is AggregationType.AVG:
-        return _quotient(row["total"], row["usable"])
-    return Decimal(row[{AggregationType.MAX: "highest", AggregationType.MIN: "lowest"}.get(aggregation, "latest")])
+        return _quotient(row["total"], meter.multiplier, row["usable"])
+    one = Decimal(row[{AggregationType.MAX: "highest", AggregationType.MIN: "lowest"}.get(aggregation, "latest")])
+    return _times(one, meter.multiplier)
 
 
-def _quotient(total: str, divisor: int) -> Decimal:
-    rounded = round_fraction(Fraction(Decimal(total)) / divisor, QUOTIENT_DECIMALS)
+def _times(number: Decimal, multiplier: Decimal | None) -> Decimal:
+    return number if multiplier is None else Decimal(canonical(EXACT.multiply(number, multiplier)))
+
+
+def _quotient(total: str, multiplier: Decimal | None, divisor: int) -> Decimal:
+    rounded = round_fraction(Fraction(_times(Decimal(total), multiplier)) / divisor, QUOTIENT_DECIMALS)
     text = format(rounded, "f").rstrip("0").rstrip(".")
     return Decimal(text or "0")

@@ -6,17 +6,19 @@ from typing import Any
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ledger.models.base import Base, Entity, Scoped, in_environment, scoped_key
+from ledger.models.base import Base, Entity, Scoped, in_environment, one_of, scoped_key
 
 
 class Meter(Entity, Base):
     __tablename__ = "meters"
     __table_args__ = (
         in_environment(),
+        one_of("status", "active", "archived"),
         Index("ix_meters_newest", "tenant_id", "environment_id", "created_at", "id"),
     )
 
     latest_version: Mapped[int]
+    status: Mapped[str] = mapped_column(server_default="active")
     created_at: Mapped[datetime]
 
 

@@ -15,6 +15,7 @@ FROM counted_events(
 WHERE timestamp >= fromUnixTimestamp64Micro({start_us:Int64}, 'UTC')
   AND timestamp < fromUnixTimestamp64Micro({end_us:Int64}, 'UTC')
   AND ingested_at > fromUnixTimestamp64Micro({after_us:Int64}, 'UTC')
+  AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
   AND tally_fits(properties, {filters:Array(Tuple(String, String, Array(String)))})
 ORDER BY ingested_at, event_id
 LIMIT {row_limit:UInt64}

@@ -23,6 +23,7 @@ FROM
         until_us = {until_us:Int64}, unreconciled = true, reconciled_us = {reconciled_us:Int64})
     WHERE timestamp >= fromUnixTimestamp64Micro({start_us:Int64}, 'UTC')
       AND timestamp < fromUnixTimestamp64Micro({end_us:Int64}, 'UTC')
+      AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
       AND tally_fits(properties, {filters:Array(Tuple(String, String, Array(String)))})
 )
 WHERE reason != ''

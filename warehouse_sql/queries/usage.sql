@@ -74,6 +74,7 @@ FROM
             until_us = {until_us:Int64}, unreconciled = {unreconciled:Bool}, reconciled_us = {reconciled_us:Int64})
         WHERE timestamp >= start_at AND timestamp < end_at
           AND (day IN {raw_days:Array(Date)} OR hour IN {raw_hours:Array(DateTime('UTC'))})
+          AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
           AND tally_fits(properties, {filters:Array(Tuple(String, String, Array(String)))})
     )
     GROUP BY customer_id, window_us, groups

@@ -55,6 +55,7 @@ FROM
                 first_hour = {first_hour:DateTime('UTC')}, last_hour = {last_hour:DateTime('UTC')},
                 until_us = {until_us:Int64}, unreconciled = {unreconciled:Bool}, reconciled_us = {reconciled_us:Int64})
             WHERE timestamp < fromUnixTimestamp64Micro({end_us:Int64}, 'UTC')
+              AND timestamp >= fromUnixTimestamp64Micro({event_from_us:Int64}, 'UTC')
               AND tally_fits(properties, {filters:Array(Tuple(String, String, Array(String)))})
         )
     )

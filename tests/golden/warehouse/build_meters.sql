@@ -13,6 +13,7 @@ CREATE TABLE build_meters
         String,
         Array(String))),
     `group_by` Array(String),
+    `event_from_us` Int64 DEFAULT 0 COMMENT 'events with a timestamp before this never count',
     `built_at` DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree
