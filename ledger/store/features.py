@@ -12,7 +12,7 @@ from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Feature, FeatureVersion
 from ledger.page import DEFAULT_LIMIT, Page, paginate, paginate_versions
-from ledger.store.meters import get_meter
+from ledger.store import meters
 from ledger.store.rows import in_scope, insert_new, scoped
 
 
@@ -51,9 +51,12 @@ def create_feature(
     meter_id: str | None = None,
     description: str | None = None,
 ) -> FeatureRecord:
-    """A feature, `feature_type` metered, boolean or static. Conflict `feature_exists`, NotFound `meter_not_found`."""
+    """A feature, `feature_type` metered, boolean or static.
+
+    Conflict `feature_exists`, `meter_archived`; NotFound `meter_not_found`.
+    """
     if meter_id is not None:
-        get_meter(session, scope, meter_id)
+        meters.require_active(meters.get_record(session, scope, meter_id))
     record = FeatureRecord(new_id("feat", now), name, key, feature_type, meter_id, description, "active", now)
     values = scoped(
         scope,

@@ -68,7 +68,8 @@ def test_M3_a_changed_meter_is_a_new_version_and_the_old_one_stays(ledger: Ledge
         assert meters.get_meter(session, scope, "m") == second
         assert meters.get_meter(session, scope, "m", version=1) == first
         assert meters.all_meters(session) == [(scope, second)]
-        assert meters.list_meters(session, scope).items == [second]
+        assert [record.meter for record in meters.list_meters(session, scope).items] == [second]
+        assert [record.meter for record in meters.list_versions(session, scope, "m").items] == [second, first]
         with pytest.raises(NotFound):
             meters.get_meter(session, scope, "m", version=3)
 

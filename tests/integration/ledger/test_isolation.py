@@ -119,6 +119,8 @@ READS: dict[str, Call] = {
     "customers.external_ids": lambda s, scope, have: customers.external_ids(s, scope, [have.customer.id]),
     "meters.get_meter": lambda s, scope, have: meters.get_meter(s, scope, have.meter),
     "meters.get_meter in a version": lambda s, scope, have: meters.get_meter(s, scope, have.meter, 1),
+    "meters.get_record": lambda s, scope, have: meters.get_record(s, scope, have.meter),
+    "meters.list_versions": lambda s, scope, have: meters.list_versions(s, scope, have.meter),
     "meters.list_meters": lambda s, scope, _: meters.list_meters(s, scope),
     "features.get_feature": lambda s, scope, have: features.get_feature(s, scope, have.feature),
     "features.get_feature by key": lambda s, scope, _: features.get_feature(s, scope, "pro_requests"),
@@ -189,6 +191,8 @@ WRITES: dict[str, Call] = {
     "meters.revise_meter": lambda s, scope, have: meters.revise_meter(
         s, scope, have.meter, meters.get_meter(s, have.scope, have.meter).definition, NOW
     ),
+    "meters.change_meter": lambda s, scope, have: meters.change_meter(s, scope, have.meter, {"name": "x"}, NOW),
+    "meters.archive_meter": lambda s, scope, have: meters.archive_meter(s, scope, have.meter, NOW),
     "features.create_feature": lambda s, scope, have: features.create_feature(
         s, scope, name="x", key="x", feature_type="metered", meter_id=have.meter, now=NOW
     ),

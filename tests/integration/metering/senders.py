@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from billing.meter import Aggregation, AggregationType, Filter, FilterOp, Meter
@@ -43,6 +44,8 @@ def a_meter(
     group_by: tuple[str, ...] = (),
     meter_id: str = "meter_requests",
     version: int = 1,
+    multiplier: str | None = None,
+    event_from: str | None = None,
 ) -> Meter:
     return Meter(
         id=meter_id,
@@ -52,6 +55,8 @@ def a_meter(
         aggregation=Aggregation(AggregationType(aggregation), None if aggregation == "count" else prop),
         filters=tuple(Filter(name, FilterOp(op), value) for name, op, value in filters),
         group_by=group_by,
+        multiplier=None if multiplier is None else Decimal(multiplier),
+        event_from=None if event_from is None else at(event_from),
     )
 
 

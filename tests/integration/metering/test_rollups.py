@@ -6,10 +6,13 @@ import threading
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from billing.scope import Scope
 from tests.integration.metering.conftest import new_scope
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from warehouse_sql.client import Warehouse
+from warehouse_sql.events import late_events, unusable_events
 from warehouse_sql.instants import to_micros
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.rollups import build_days, dirty_days, drop_old_builds, mismatches
@@ -61,6 +64,58 @@ def test_U1_every_aggregation_and_its_hash_are_the_same_from_rollups_as_from_eve
         assert (auto.value, auto.events, auto.unusable) == (raw.value, raw.events, raw.unusable)
         assert auto.quantity_hash == raw.quantity_hash
     assert mismatches(metering, DAYS) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("sum", "123456789012345678901234567890.0000000000000000000031396"),
+        ("max", "123456789012345678901234567890.0000000000000000000000001"),
+        ("min", "0.0000000000000000000031395"),
+        ("latest", "0.0000000000000000000031395"),
+        # The quotient is rounded once, to 24 decimals, after the exact product: …5698 to …570 here.
+        ("avg", "61728394506172839450617283945.00000000000000000000157"),
+    ],
+)
+def test_a_multiplier_is_exact_in_every_aggregation_from_rollups_as_from_events(
+    metering: Warehouse, scope: Scope, kind: str, value: str
+) -> None:
+    send(
+        metering,
+        scope,
+        an_event("a", "2026-01-05 10:00", n="1234567890123456789012345678900.000000000000000000000001"),
+        an_event("b", "2026-01-05 11:00", n="0.000000000000000000031395"),
+        an_event("c", "2026-01-05 12:00", n="none"),
+    )
+    meter = a_meter(kind, multiplier="0.1")
+    build_days(metering, DAYS, [(scope, meter)], NOW)
+    for rollups in (True, False):
+        read = read_quantities(metering, scope, meter, *PERIOD, ["acme"], rollups=rollups)["acme"]
+        assert read.value is not None
+        assert (format(read.value, "f"), read.events, read.unusable) == (value, 2, 1)
+
+
+def test_events_before_event_from_never_count_anywhere(metering: Warehouse, scope: Scope) -> None:
+    send(
+        metering,
+        scope,
+        an_event("early", "2026-01-05 10:29:59.999999", n="1"),
+        an_event("bad", "2026-01-05 10:10", n="none"),
+        an_event("first", "2026-01-05 10:30", n="2"),
+        an_event("later", "2026-01-05 12:00", n="4"),
+    )
+    meter = a_meter(event_from="2026-01-05 10:30")
+    build_days(metering, DAYS, [(scope, meter)], NOW)
+    query = UsageQuery(scope, meter, *PERIOD, ("acme",))
+    auto, raw = read_usage(metering, query), read_usage(metering, query, "raw")
+    assert (values(auto.rows), values(raw.rows), auto.rollup_days) == (["6"], ["6"], 3)
+    assert mismatches(metering, DAYS) == []
+    assert unusable_events(metering, scope, meter, *PERIOD) == []
+    late = late_events(metering, scope, meter, *PERIOD, after=at("2026-01-01"))
+    assert [one.event_id for one in late] == ["first", "later"]
+    # No level until 10:30, for that of 1 was set before it: then 2 for an hour and a half, 4 for a day and a half.
+    level = a_meter("weighted_sum", event_from="2026-01-05 10:30")
+    assert values(usage(metering, scope, level, "2026-01-04", "2026-01-07")) == ["147"]
 
 
 def test_a_resend_of_a_day_that_is_done_at_another_day_counts_once_before_any_reconcile(

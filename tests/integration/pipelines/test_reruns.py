@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from billing.invoice import InvoiceStatus
+from ledger.store import meters
 from pipelines.steps.gate_invoices import invoice_hash
 from tests.integration.pipelines.stage import BILLING, BILLING_DAY, Stage, metadata_of
+from warehouse_sql.usage import read_quantities
 
 
 def test_M3_a_rerun_of_a_billing_day_writes_nothing_new(stage: Stage) -> None:
@@ -81,6 +83,38 @@ def test_an_event_that_arrives_before_the_invoice_is_final_is_billed(stage: Stag
     stage.bill_by_steps()
     (invoice,) = stage.invoices(shop)
     assert (invoice.status, invoice.total) == (InvoiceStatus.FINALIZED, Decimal("12.00"))
+
+
+def test_M3_a_changed_meter_counts_every_open_period_and_no_finalized_one(stage: Stage) -> None:
+    shop = stage.shop(aggregation="sum")
+    stage.subscribe(shop, start_date=datetime(2024, 9, 1, tzinfo=UTC))
+    stage.send(shop, 100, at=datetime(2024, 9, 10, tzinfo=UTC), tokens="2")
+    stage.send(shop, 100, first=100, at=datetime(2024, 10, 10, tzinfo=UTC), tokens="2")
+    stage.bill_by_steps(first=date(2024, 10, 1))
+    finals = sorted(stage.invoices(shop), key=lambda invoice: invoice.period.start)
+    assert [(i.lines[0].meter_version, i.lines[0].quantity) for i in finals] == [(1, Decimal(200)), (1, Decimal(200))]
+
+    other = stage.shop("Beta Cloud", aggregation="sum")
+    stage.subscribe(other)
+    stage.send(other, 100, tokens="2")
+    stage.run(BILLING[:3], BILLING_DAY)
+    assert stage.invoices(other)[0].lines[0].quantity == Decimal(200)
+    for changed in (shop, other):
+        with stage.ledger.begin() as session:
+            meters.change_meter(session, changed.scope, "meter_api_requests", {"multiplier": "0.5"}, stage.now)
+    stage.roll_up_by_steps()
+    stage.bill_by_steps(first=date(2024, 10, 1))
+    (invoice,) = stage.invoices(other)
+    assert (invoice.lines[0].meter_version, invoice.lines[0].quantity) == (2, Decimal(100))
+    assert sorted(stage.invoices(shop), key=lambda one: one.period.start) == finals
+
+    # What was billed can be counted again, by the version that the invoice names.
+    with stage.ledger.read() as session:
+        named = meters.get_meter(session, shop.scope, "meter_api_requests", finals[1].lines[0].meter_version)
+    period, watermark = finals[1].period, finals[1].lines[0].watermark
+    again = read_quantities(stage.warehouse, shop.scope, named, period.start, period.end, None, watermark=watermark)
+    assert again["acme_corp_001"].quantity_hash == finals[1].lines[0].quantity_hash
+    assert again["acme_corp_001"].value == finals[1].lines[0].quantity
 
 
 def test_E3_an_identity_that_came_for_two_customers_and_hours_is_billed_once(stage: Stage) -> None:

@@ -20,6 +20,8 @@ TOKENS: dict[str, Any] = {
     ],
     "group_by": ["model", "region"],
     "unit": "token",
+    "multiplier": "0.001",
+    "event_from": "2026-01-01T00:00:00Z",
 }
 
 
@@ -60,6 +62,18 @@ def test_filter_values_are_the_text_that_events_are_stored_with() -> None:
     )
 
 
+@pytest.mark.parametrize("spelling", ["not_in", "NOT_IN", "not in", "Not In", "notIn", "not-in", "NOTIN"])
+def test_an_operator_is_read_in_any_case_and_spelling(spelling: str) -> None:
+    (one,) = parse_definition({**TOKENS, "filters": [{"property": "a", "op": spelling, "value": ["x"]}]}).filters
+    assert one.op is FilterOp.NOT_IN
+
+
+def test_a_multiplier_of_thirty_decimals_makes_gibibytes_of_bytes_and_is_kept_without_spare_zeros() -> None:
+    gibibytes = parse_definition({**TOKENS, "multiplier": "0.000000000931322574615478515625"})
+    assert gibibytes.multiplier == Decimal(2) ** -30
+    assert str(parse_definition({**TOKENS, "multiplier": "2.50"}).multiplier) == "2.5"
+
+
 def test_only_counts_and_sums_may_be_metered_in_parts() -> None:
     assert {kind for kind in AggregationType if kind.is_summable} == {AggregationType.COUNT, AggregationType.SUM}
     assert parse_definition(TOKENS).is_summable
@@ -95,6 +109,19 @@ def test_only_counts_and_sums_may_be_metered_in_parts() -> None:
         ({"group_by": "a"}, "not_a_list", "group_by"),
         ({"group_by": list("abcdefghijk")}, "too_many_items", "group_by"),
         ({"unit": 5}, "not_text", "unit"),
+        ({"multiplier": 0.5}, "not_a_decimal", "multiplier"),
+        ({"multiplier": "0"}, "out_of_range", "multiplier"),
+        ({"multiplier": "-1"}, "out_of_range", "multiplier"),
+        ({"multiplier": "1000000.1"}, "out_of_range", "multiplier"),
+        ({"multiplier": "1e-31"}, "too_many_decimals", "multiplier"),
+        ({"aggregation": {"type": "count"}}, "field_not_for_aggregation", "multiplier"),
+        (
+            {"aggregation": {"type": "count_unique", "property": "user"}},
+            "field_not_for_aggregation",
+            "multiplier",
+        ),
+        ({"event_from": "2026-01-01"}, "not_a_time", "event_from"),
+        ({"event_from": "2100-01-01T00:00:00Z"}, "out_of_range", "event_from"),
     ],
 )
 def test_a_definition_that_is_wrong_is_refused_by_its_field(change: dict[str, Any], code: str, field: str) -> None:
