@@ -11,7 +11,7 @@ from typing import Any, Final
 from billing.body import read_enum, read_list, read_object, read_text, refuse_unknown, required
 from billing.errors import InvalidInput, join
 from billing.exact import canonical, format_decimal, parse_decimal
-from billing.instant import format_instant, parse_instant
+from billing.instant import as_utc, format_instant, parse_instant
 
 MAX_FILTERS: Final = 20
 MAX_FILTER_VALUES: Final = 100
@@ -310,7 +310,10 @@ def _parse_multiplier(value: object) -> Decimal | None:
 def _parse_event_from(value: object) -> datetime | None:
     if value is None:
         return None
-    at = value if isinstance(value, datetime) else parse_instant(value, "event_from")
+    if isinstance(value, datetime):
+        at = as_utc(value, "event_from")
+    else:
+        at = parse_instant(read_text(value, "event_from"), "event_from")
     earliest, latest = _EVENT_FROM_BETWEEN
     if not earliest <= at < latest:
         raise InvalidInput("out_of_range", "must lie between 1970 and 2100", field="event_from")
