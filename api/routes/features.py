@@ -9,9 +9,9 @@ from starlette.responses import Response
 from api.auth import Call, needs
 from api.once import Once, creates
 from api.routing import PathId, router
-from api.schemas.catalog_changes import CatalogVersionOut, TextChangesIn
+from api.schemas.catalog_changes import CatalogVersionOut
 from api.schemas.common import Listing
-from api.schemas.features import FeatureIn, FeatureOut
+from api.schemas.features import FeatureChangesIn, FeatureIn, FeatureOut
 from api.schemas.paging import Paging
 from api.schemas.problem import problems
 from ledger.store import features
@@ -50,13 +50,15 @@ def list_features(
 
 @routes.patch("/features/{feature_id}", responses=problems(404, 409))
 def change_feature(
-    feature_id: PathId, body: TextChangesIn, call: Annotated[Call, needs("catalog:write")]
+    feature_id: PathId, body: FeatureChangesIn, call: Annotated[Call, needs("catalog:write")]
 ) -> FeatureOut:
     """Change the name or description of a feature: a new version. Invoices keep what they say."""
-    changes = body.changes()
-    return call.deps.ledger.run(
-        lambda session: FeatureOut.of(features.update_feature(session, call.scope, feature_id, changes, call.now))
-    )
+
+    def change(session: Session) -> FeatureOut:
+        changes = body.changes(features.get_feature(session, call.scope, feature_id))
+        return FeatureOut.of(features.update_feature(session, call.scope, feature_id, changes, call.now))
+
+    return call.deps.ledger.run(change)
 
 
 @routes.post("/features/{feature_id}/archive", responses=problems(404))

@@ -3,15 +3,16 @@
 from typing import Annotated
 
 from fastapi import Query
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.auth import Call, needs
 from api.once import Once, creates
 from api.routing import PathId, router
-from api.schemas.catalog_changes import CatalogVersionOut, TextChangesIn
+from api.schemas.catalog_changes import CatalogVersionOut
 from api.schemas.common import Listing
 from api.schemas.paging import Paging
-from api.schemas.plans import PlanIn, PlanOut
+from api.schemas.plans import PlanChangesIn, PlanIn, PlanOut
 from api.schemas.problem import problems
 from ledger.store import plans
 from pipelines.steps.create_plan import create_plan as create
@@ -42,12 +43,14 @@ def list_plans(paging: Annotated[Paging, Query()], call: Annotated[Call, needs("
 
 
 @routes.patch("/plans/{plan_id}", responses=problems(404, 409))
-def change_plan(plan_id: PathId, body: TextChangesIn, call: Annotated[Call, needs("catalog:write")]) -> PlanOut:
+def change_plan(plan_id: PathId, body: PlanChangesIn, call: Annotated[Call, needs("catalog:write")]) -> PlanOut:
     """Change the name or description of a plan: a new version. Invoices keep what they say."""
-    changes = body.changes()
-    return call.deps.ledger.run(
-        lambda session: PlanOut.of(plans.update_plan(session, call.scope, plan_id, changes, call.now))
-    )
+
+    def change(session: Session) -> PlanOut:
+        changes = body.changes(plans.get_plan(session, call.scope, plan_id))
+        return PlanOut.of(plans.update_plan(session, call.scope, plan_id, changes, call.now))
+
+    return call.deps.ledger.run(change)
 
 
 @routes.post("/plans/{plan_id}/archive", responses=problems(404))

@@ -37,7 +37,7 @@ def create_price(body: PriceIn, once: Annotated[Once, creates("catalog:write")])
     call, wanted, timing = once.call, body.new_price(), body.timing()
     return once.create(
         lambda session: PriceOut.of(
-            change_prices.add_price(session, call.scope, body.plan_id, wanted, timing, call.now)
+            change_prices.add_price(session, call.scope, call.caller.id, body.plan_id, wanted, timing, call.now)
         )
     )
 
@@ -68,7 +68,7 @@ def change_price(price_id: PathId, body: PriceChangesIn, call: Annotated[Call, n
     changes, timing = body.price_changes(), body.timing()
     return call.deps.ledger.run(
         lambda session: PriceOut.of(
-            change_prices.change_price(session, call.scope, price_id, changes, timing, call.now)
+            change_prices.change_price(session, call.scope, call.caller.id, price_id, changes, timing, call.now)
         )
     )
 
@@ -80,7 +80,9 @@ def archive_price(
     """End a price: the running period is still billed by it, the next one is not. It cannot be changed any more."""
     timing = (body or ArchivePriceIn()).timing()
     return call.deps.ledger.run(
-        lambda session: PriceOut.of(change_prices.archive_price(session, call.scope, price_id, timing, call.now))
+        lambda session: PriceOut.of(
+            change_prices.archive_price(session, call.scope, call.caller.id, price_id, timing, call.now)
+        )
     )
 
 

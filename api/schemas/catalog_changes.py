@@ -7,26 +7,34 @@ from pydantic import ConfigDict, Field
 from api.schemas.common import Instant, LongText, Model, Name, any_case
 from billing.errors import InvalidInput
 from billing.price_version import ApplyTo
-from ledger.store.features import FeatureVersionRecord
-from ledger.store.plans import PlanVersionRecord
+from ledger.store.features import FeatureRecord, FeatureVersionRecord
+from ledger.store.plans import PlanRecord, PlanVersionRecord
 from pipelines.steps.change_prices import Timing
 
 __all__ = ["ArchivePriceIn", "CatalogVersionOut", "TextChangesIn", "TimingBody"]
 
 
 class TextChangesIn(Model):
-    """What is left out stays. Everything else is fixed: make another one where it has to differ."""
+    """What is left out stays. Every other field is fixed and may only be repeated."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "API Calls (v2)"}]})
 
     name: Name | None = None
     description: LongText | None = Field(default=None, description="null takes it away.")
 
-    def changes(self) -> dict[str, str | None]:
-        """The fields that were sent. Errors: InvalidInput `missing_field`."""
-        sent = self.model_dump(exclude_unset=True)
+    def changes(self, known: FeatureRecord | PlanRecord) -> dict[str, str | None]:
+        """What was sent to be changed in `known`. Errors: InvalidInput `missing_field`, `fixed_field`."""
+        sent: dict[str, str | None] = self.model_dump(exclude_unset=True)
         if "name" in sent and sent["name"] is None:
             raise InvalidInput("missing_field", "cannot be taken away", field="name", hint="Send a name.")
+        for name in sent.keys() - TextChangesIn.model_fields.keys():
+            if sent.pop(name) != getattr(known, name):
+                raise InvalidInput(
+                    "fixed_field",
+                    "cannot change",
+                    field=name,
+                    hint="Archive this one and make another: what was sold under it stays what it was.",
+                )
         return sent
 
 

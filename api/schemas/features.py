@@ -4,11 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field
 
+from api.schemas.catalog_changes import TextChangesIn
 from api.schemas.common import Instant, LongText, Model, Name, Slug, any_case
 from billing.errors import InvalidInput
 from ledger.store.features import FeatureRecord
 
-__all__ = ["FeatureIn", "FeatureOut"]
+__all__ = ["FeatureChangesIn", "FeatureIn", "FeatureOut"]
+
+FeatureType = Annotated[Literal["metered", "boolean", "static"], any_case()]
 
 
 class FeatureIn(Model):
@@ -28,7 +31,7 @@ class FeatureIn(Model):
 
     name: Name
     key: Slug
-    feature_type: Annotated[Literal["metered", "boolean", "static"], any_case()]
+    feature_type: FeatureType
     meter_id: Slug | None = Field(default=None, description="Needed by a metered feature, and by no other.")
     description: LongText | None = None
 
@@ -45,6 +48,12 @@ class FeatureIn(Model):
                 field="meter_id",
                 hint="Leave meter_id out, or make the feature metered.",
             )
+
+
+class FeatureChangesIn(TextChangesIn):
+    key: Slug | None = None
+    feature_type: FeatureType | None = None
+    meter_id: Slug | None = None
 
 
 class FeatureOut(Model):

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from api.schemas.catalog_changes import TextChangesIn
 from api.schemas.common import CurrencyIn, Instant, LongText, Model, Name, Slug, any_case
 from api.schemas.prices import TIERED_EXAMPLE, PriceBody
 from billing.price import price_to_json
@@ -11,7 +12,7 @@ from ledger.store.plans import PlanRecord, PriceRecord
 from pipelines.steps.create_plan import NewPlan
 from pipelines.steps.new_price import NewPlanPrice
 
-__all__ = ["BillingPeriod", "PlanIn", "PlanOut", "PlanPriceIn", "PlanPriceOut"]
+__all__ = ["BillingPeriod", "PlanChangesIn", "PlanIn", "PlanOut", "PlanPriceIn", "PlanPriceOut"]
 
 BillingPeriod = Annotated[
     str,
@@ -21,6 +22,8 @@ BillingPeriod = Annotated[
         examples=["monthly", "P3M"],
     ),
 ]
+
+PlanType = Annotated[Literal["recurring"], any_case()]
 
 
 class PlanPriceIn(PriceBody):
@@ -62,7 +65,7 @@ class PlanIn(Model):
     key: Slug
     billing_period: BillingPeriod = "monthly"
     currency: CurrencyIn = "USD"
-    plan_type: Annotated[Literal["recurring"], any_case()] = "recurring"
+    plan_type: PlanType = "recurring"
     description: LongText | None = None
     prices: list[PlanPriceIn] = Field(min_length=1, max_length=100)
 
@@ -77,6 +80,13 @@ class PlanIn(Model):
             description=self.description,
             prices=[each.new_price(f"prices[{index}]") for index, each in enumerate(self.prices)],
         )
+
+
+class PlanChangesIn(TextChangesIn):
+    key: Slug | None = None
+    billing_period: BillingPeriod | None = None
+    currency: CurrencyIn | None = None
+    plan_type: PlanType | None = None
 
 
 class PlanPriceOut(Model):

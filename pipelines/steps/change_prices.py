@@ -1,4 +1,7 @@
-"""Use cases: adding a price to a plan, changing one, and archiving one, each as a version that says when it bills."""
+"""Use cases: adding a price to a plan, changing one, and archiving one, each as a version that says when it bills.
+
+Who did it (`actor`, a key's id) stands in the audit log.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +11,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from billing.errors import InvalidInput
+from billing.instant import format_instant
 from billing.price import revise_price
-from billing.price_version import ApplyTo
+from billing.price_version import ApplyTo, PriceStatus
 from billing.scope import Scope
-from ledger.store import plans, price_changes, prices
+from ledger.store import audit, plans, price_changes, prices
 from ledger.store.plans import PlanTerms
 from ledger.store.prices import PriceRecord
 from pipelines.steps.new_price import NewPlanPrice, new_price, require_plan_terms
@@ -19,7 +23,7 @@ from pipelines.steps.new_price import NewPlanPrice, new_price, require_plan_term
 __all__ = ["PriceChanges", "PriceOfPlan", "Timing", "add_price", "archive_price", "change_price", "with_plans"]
 
 MOST_PRICES = 100
-"""Active prices of a plan, as many as a plan can be created with."""
+"""Of a plan, archived ones not counted: as many as it can be created with."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def with_plans(session: Session, scope: Scope, found: Sequence[PriceRecord]) -> 
 
 
 def add_price(
-    session: Session, scope: Scope, plan_id: str, wanted: NewPlanPrice, timing: Timing, now: datetime
+    session: Session, scope: Scope, actor: str, plan_id: str, wanted: NewPlanPrice, timing: Timing, now: datetime
 ) -> PriceOfPlan:
     """A further price of a plan, named by id or key.
 
@@ -62,18 +66,19 @@ def add_price(
     `new_price`.
     """
     price_changes.hold_prices(session, scope, plans.get_plan(session, scope, plan_id).id)
-    plan = plans.get_plan(session, scope, plan_id, at=now)
+    plan = plans.get_plan(session, scope, plan_id)
     plans.require_active(plan)
-    if len(plan.prices) >= MOST_PRICES:
+    if sum(price.status is PriceStatus.ACTIVE for price in plan.prices) >= MOST_PRICES:
         raise InvalidInput("too_many_prices", f"has {MOST_PRICES} prices already", field="plan_id")
     terms = PlanTerms(plan.name, plan.currency, plan.billing_period)
     new = new_price(session, scope, terms, wanted)
     added = price_changes.add_price(session, scope, plan.id, new, now, timing.effective_from, timing.apply_to)
+    _note(session, scope, actor, "price.added", added, now)
     return PriceOfPlan(added, terms)
 
 
 def change_price(
-    session: Session, scope: Scope, price_id: str, changes: PriceChanges, timing: Timing, now: datetime
+    session: Session, scope: Scope, actor: str, price_id: str, changes: PriceChanges, timing: Timing, now: datetime
 ) -> PriceOfPlan:
     """The next version of a price: the one in force at `effective_from` with the changes made to it.
 
@@ -81,6 +86,7 @@ def change_price(
     `price_archived`, `period_finalized`.
     """
     price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
+    latest = prices.get_price(session, scope, price_id)
     start = timing.effective_from or now
     base = prices.version_at(session, scope, price_id, start)
     plan = plans.terms_of(session, scope, [base.plan_id])[base.plan_id]
@@ -95,14 +101,31 @@ def change_price(
         timing.apply_to,
         changes.display_name,
     )
+    if revised.version > latest.version:
+        _note(session, scope, actor, "price.changed", revised, now)
     return PriceOfPlan(revised, plan)
 
 
-def archive_price(session: Session, scope: Scope, price_id: str, timing: Timing, now: datetime) -> PriceOfPlan:
+def archive_price(
+    session: Session, scope: Scope, actor: str, price_id: str, timing: Timing, now: datetime
+) -> PriceOfPlan:
     """Ends a price; again, it stays as it is. NotFound `price_not_found`; Conflict `period_finalized`."""
+    price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
+    latest = prices.get_price(session, scope, price_id)
     start = timing.effective_from or now
     ended = price_changes.archive_price(session, scope, price_id, start, now, timing.apply_to)
+    if ended.version > latest.version:
+        _note(session, scope, actor, "price.archived", ended, now)
     return with_plans(session, scope, [ended])[0]
+
+
+def _note(session: Session, scope: Scope, actor: str, action: str, price: PriceRecord, now: datetime) -> None:
+    detail = {
+        "version": price.version,
+        "effective_from": format_instant(price.effective_from),
+        "apply_to": price.apply_to.value,
+    }
+    audit.write(session, scope, actor, action, "price", price.id, detail, now)
 
 
 def _require_same(price: PriceRecord, plan: PlanTerms, fixed: Mapping[str, str | None]) -> None:

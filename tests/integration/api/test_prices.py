@@ -11,10 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
+from ledger.store import audit
 from tests.support.api_catalog import METER, catalogue, guide, guide_plan
 from tests.support.api_stack import Stack, Tenant
 
 VECTORS = Path(__file__).parents[2] / "data" / "vectors"
+OTHERS = {
+    "key": "other",
+    "feature_type": "static",
+    "meter_id": "meter_other",
+    "billing_period": "yearly",
+    "currency": "EUR",
+}
+FIXED = {*OTHERS, "plan_type"}
 Made = tuple[Tenant, dict[str, dict[str, Any]]]
 
 
@@ -128,7 +137,7 @@ def test_a_changed_price_is_a_new_version_and_the_history_stays_readable(tenant:
     assert (first["apply_to"], first["effective_from"]) == ("every_period", plan["created_at"])
 
 
-def test_a_price_is_added_to_a_plan_listed_and_archived(tenant: Tenant, plan: dict[str, Any]) -> None:
+def test_a_price_is_added_to_a_plan_listed_and_archived(stack: Stack, tenant: Tenant, plan: dict[str, Any]) -> None:
     body = {"plan_id": plan["key"], "feature_id": "api_calls", "pricing_model": "per_unit", "unit_price": "0.5"}
     once = {"Idempotency-Key": "add-1"}
     added = tenant.post("prices", body, headers=once)
@@ -143,6 +152,13 @@ def test_a_price_is_added_to_a_plan_listed_and_archived(tenant: Tenant, plan: di
     listed = tenant.get("prices", params={"plan_id": plan["key"]}).json()["items"]
     assert [(p["id"], p["status"]) for p in listed] == [(price, "archived"), (plan["prices"][0]["id"], "active")]
     assert patch(tenant, f"prices/{price}", {"unit_price": "1"}).json()["code"] == "price_archived"
+    with stack.ledger.read() as session:
+        noted = audit.list_entries(session, tenant.scope, entity="price", entity_id=price).items
+    actor = tenant.get("me").json()["key_id"]
+    assert [(entry.action, entry.actor, entry.detail["version"]) for entry in noted] == [
+        ("price.archived", actor, 2),
+        ("price.added", actor, 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +240,11 @@ def test_a_feature_or_plan_is_renamed_with_its_history_kept(tenant: Tenant, plan
         page = tenant.get(f"{path}/versions", params={"limit": 1}).json()
         rest = tenant.get(f"{path}/versions", params={"cursor": page["next_cursor"]}).json()
         assert [item["name"] for item in (*page["items"], *rest["items"])] == ["Renamed", before["name"]]
-        assert patch(tenant, path, {"currency": "EUR"}).json()["code"] == "unknown_field"
+        again = {name: value for name, value in before.items() if name in FIXED}
+        assert patch(tenant, path, again).json() == changed
+        for name in again.keys() & OTHERS.keys():
+            refused = patch(tenant, path, {name: OTHERS[name]}).json()
+            assert (refused["code"], refused["field"]) == ("fixed_field", name)
+        assert patch(tenant, path, {"nmae": "x"}).json()["code"] == "unknown_field"
         assert patch(tenant, path, {"name": None}).json()["code"] == "missing_field"
         assert tenant.get(f"{path}/versions", params={"cursor": "x"}).json()["code"] == "cursor_invalid"
