@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from api.app import create_app
 from settings import load_settings
 
+_CONNECTIONS = 1024
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m api", description="Tallyhouse's HTTP API.")
@@ -61,6 +63,9 @@ async def _serve(host: str, port: int) -> None:
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         websockets=False,
+        # Connections beyond the bound would wait, unseen by our own back-pressure, until others close.
+        backlog=_CONNECTIONS,
+        backpressure=_CONNECTIONS,
         log_enabled=False,
     )
     loop = asyncio.get_running_loop()

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, logs, openapi, reference
 from api.deps import Deps, build_deps
+from api.direct import DirectEvents
 from api.middleware import Observed
 from api.routes import (
     connections,
@@ -45,6 +48,20 @@ _RESOURCES = (
 )
 
 
+class Tallyhouse(FastAPI):
+    """The application, watched from outside of the framework, and with the short way for events before it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # As the framework does for its own routes.
+        scope["app"] = self
+        await self.observed(scope, receive, send)
+
+    @cached_property
+    def observed(self) -> ASGIApp:
+        """What answers a request."""
+        return Observed(DirectEvents(super().__call__))
+
+
 def create_app(deps: Deps | None = None) -> FastAPI:
     """The application; `deps` are built from the settings when it starts, unless they are given."""
 
@@ -56,14 +73,13 @@ def create_app(deps: Deps | None = None) -> FastAPI:
             logs.configure(settings.log_level)
             own = build_deps(settings)
         app.state.deps = own
-        own.worker.start()
+        own.start()
         try:
             yield
         finally:
-            own.worker.stop()
-            own.close()
+            await own.close()
 
-    app = FastAPI(
+    app = Tallyhouse(
         title="Tallyhouse",
         version="1",
         lifespan=lifespan,
@@ -76,7 +92,6 @@ def create_app(deps: Deps | None = None) -> FastAPI:
     for module in _RESOURCES:
         app.include_router(module.routes, prefix="/api/v1")
     app.include_router(health.routes)
-    app.add_middleware(Observed)
     openapi.install(app)
     reference.install(app)
     return app

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.concurrency import run_in_threadpool
 
 from api.deps import Deps
 from api.middleware import CALLER
@@ -14,7 +13,7 @@ from billing.errors import NotAllowed, NotAuthenticated
 from billing.scope import Scope
 from ledger.store.keys import KeyRecord
 
-__all__ = ["Call", "Needs", "authenticate", "needs"]
+__all__ = ["Call", "Needs", "authenticate", "needs", "secret_of"]
 
 API_KEY = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="A key of `tally keys`.")
 BEARER = HTTPBearer(scheme_name="Bearer", auto_error=False, description="The same key as a bearer token.")
@@ -45,7 +44,7 @@ async def authenticate(request: Request, secret: str | None, scope: str | None) 
     now = deps.clock()
     caller = deps.callers.cached(secret, now)
     if caller is None:
-        caller = await run_in_threadpool(deps.callers.look_up, secret, now)
+        caller = await deps.callers.looked_up(secret, now)
     request.scope[CALLER] = caller.id
     if scope is not None and scope not in caller.scopes:
         raise NotAllowed(
@@ -54,6 +53,15 @@ async def authenticate(request: Request, secret: str | None, scope: str | None) 
             hint=f"Make a key with the scope {scope}: tally keys create --scopes {scope}",
         )
     return Call(deps, caller, now)
+
+
+def secret_of(request: Request) -> str | None:
+    """The key that a request carries, in either place."""
+    key = request.headers.get("x-api-key")
+    if key:
+        return key
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else None
 
 
 class Needs:
@@ -65,10 +73,11 @@ class Needs:
     async def __call__(
         self,
         request: Request,
-        key: Annotated[str | None, Security(API_KEY)],
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
+        _key: Annotated[str | None, Security(API_KEY)],
+        _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
     ) -> Call:
-        return await authenticate(request, key or (bearer.credentials if bearer else None), self.scope)
+        # The two parameters are there for the document.
+        return await authenticate(request, secret_of(request), self.scope)
 
 
 def needs(scope: str | None) -> Any:

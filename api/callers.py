@@ -1,5 +1,6 @@
 """Remembers for a moment whose key a secret is, so that a busy sender costs one ledger read every two seconds."""
 
+import asyncio
 import threading
 from collections import OrderedDict
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ class Callers:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._found: OrderedDict[bytes, tuple[KeyRecord, datetime]] = OrderedDict()
+        self._looking: dict[str, asyncio.Future[KeyRecord]] = {}
         self._lock = threading.Lock()
 
     def cached(self, secret: str, now: datetime) -> KeyRecord | None:
@@ -33,6 +35,15 @@ class Callers:
         key, checked_at = found
         fresh = timedelta(0) <= now - checked_at < REMEMBERED_FOR
         return key if fresh and (key.expires_at is None or now < key.expires_at) else None
+
+    async def looked_up(self, secret: str, now: datetime) -> KeyRecord:
+        """As `look_up`, in a thread; requests with one key that come together share the look."""
+        looking = self._looking.get(secret)
+        if looking is None:
+            looking = self._looking[secret] = asyncio.ensure_future(asyncio.to_thread(self.look_up, secret, now))
+            looking.add_done_callback(lambda _: self._looking.pop(secret, None))
+        # One of them may go away; the others still want the answer.
+        return await asyncio.shield(looking)
 
     def look_up(self, secret: str, now: datetime) -> KeyRecord:
         """The key as the ledger has it now. NotAuthenticated when it is unknown, revoked or expired."""

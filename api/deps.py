@@ -1,9 +1,12 @@
 """The composition root: everything that a request works with, built once from the settings."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+
+from starlette.concurrency import run_in_threadpool
 
 from api.callers import Callers
 from api.names import CustomerNames
@@ -11,6 +14,8 @@ from api.worker import Worker
 from billing.errors import Unavailable
 from billing.ports import GatewayFactory, WebhookVerifier
 from ingestion.event import Limits
+from ingestion.intake import Bounds, Intake
+from ingestion.journal import Journal
 from ingestion.writer import EventWriter
 from integrations.stripe.gateway import StripeGateway
 from integrations.stripe.webhooks import verify
@@ -22,7 +27,7 @@ from pipelines.steps.stripe_sweep import sweep
 from settings import Settings
 from warehouse_sql.client import Warehouse
 
-__all__ = ["Deps", "build_deps"]
+__all__ = ["Deps", "build_deps", "limits_of"]
 
 # Small, so that a stop does not wait long and that fresh work is not held up by a backlog.
 _AT_ONCE = 20
@@ -34,7 +39,7 @@ class Deps:
 
     ledger: Ledger
     warehouse: Warehouse
-    writer: EventWriter
+    intake: Intake
     sealing: SecretBox | None
     clock: Callable[[], datetime]
     gateway_factory: GatewayFactory
@@ -44,6 +49,8 @@ class Deps:
     callers: Callers = field(init=False)
     names: CustomerNames = field(init=False)
     worker: Worker = field(init=False)
+    # Two bodies at once: more would not be decoded sooner, and each may take its bound of memory.
+    decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decode"))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "callers", Callers(self.ledger))
@@ -74,8 +81,16 @@ class Deps:
         swept = sweep(self.ledger, self.gateways, self.clock(), limit=_AT_ONCE)
         return swept.webhooks.processed + swept.webhooks.ignored + swept.done
 
-    def close(self) -> None:
-        """Give back all connections."""
+    def start(self) -> None:
+        """Begin what goes on beside the requests. Called in the event loop."""
+        self.worker.start()
+        self.intake.start()
+
+    async def close(self) -> None:
+        """Finish what has been taken in and give back all connections."""
+        await run_in_threadpool(self.worker.stop)
+        await self.intake.close()
+        self.decoding.shutdown()
         self.warehouse.close()
         self.ledger.dispose()
 
@@ -92,20 +107,34 @@ def build_deps(settings: Settings) -> Deps:
     return Deps(
         ledger=Ledger(settings.resolved_ledger_url),
         warehouse=warehouse,
-        writer=EventWriter(warehouse),
+        intake=Intake(
+            EventWriter(warehouse).insert,
+            Journal(settings.home / "journal", settings.journal_max_bytes),
+            Bounds(
+                group_bytes=settings.ingest_group_bytes,
+                waiting_bytes=settings.ingest_waiting_bytes,
+                slow_after=settings.ingest_slow_after_seconds,
+                recent_events=settings.ingest_recent_events,
+            ),
+        ),
         sealing=SecretBox(ring, next(iter(ring))) if ring else None,
         clock=lambda: datetime.now(UTC),
         gateway_factory=lambda secret_key: StripeGateway(secret_key, settings.stripe_api_base or None),
         verify_webhook=verify,
         settings=settings,
-        limits=Limits(
-            body_bytes=settings.max_body_bytes,
-            decompressed_bytes=settings.max_decompressed_bytes,
-            events=settings.max_events_per_request,
-            future=timedelta(seconds=settings.max_future_seconds),
-            properties=settings.max_properties,
-            depth=settings.max_property_depth,
-            property_bytes=settings.max_property_bytes,
-            property_key_length=settings.max_property_key_length,
-        ),
+        limits=limits_of(settings),
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The bounds of events that the settings name."""
+    return Limits(
+        body_bytes=settings.max_body_bytes,
+        decompressed_bytes=settings.max_decompressed_bytes,
+        events=settings.max_events_per_request,
+        future=timedelta(seconds=settings.max_future_seconds),
+        properties=settings.max_properties,
+        property_key_length=settings.max_property_key_length,
+        property_bytes=settings.max_property_bytes,
+        depth=settings.max_property_depth,
     )

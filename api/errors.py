@@ -26,12 +26,13 @@ from billing.errors import (
     NotFound,
     TallyError,
     TooLarge,
+    TooManyRequests,
     Unavailable,
     UnsupportedMedia,
 )
 from billing.ports import CardDeclined, WebhookRefused
 
-__all__ = ["REQUEST_ID", "install", "problem_response", "status_of", "unexpected"]
+__all__ = ["REQUEST_ID", "http_refusal", "install", "problem_response", "refusal", "status_of", "unexpected"]
 
 REQUEST_ID = "tally.request_id"
 """Key of the request's id in the ASGI scope."""
@@ -46,6 +47,7 @@ STATUS: dict[type[TallyError], int] = {
     TooLarge: 413,
     UnsupportedMedia: 415,
     Unavailable: 503,
+    TooManyRequests: 429,
     CardDeclined: 402,
     WebhookRefused: 400,
 }
@@ -69,6 +71,7 @@ _DEFAULT_HINTS = {
     404: "Check the id; things of another environment are not visible to this key.",
     409: "Look at what exists and send a request that fits it.",
     422: "Correct the field and send the request again; /docs describes it.",
+    429: "Send the request again after the seconds that Retry-After names.",
     503: "Send the request again after the seconds that Retry-After names.",
 }
 
@@ -104,9 +107,9 @@ _log = logging.getLogger("tally.api")
 
 def install(app: FastAPI) -> None:
     """Make every refusal of `app` a problem document."""
-    app.add_exception_handler(TallyError, _tally_error)
+    app.add_exception_handler(TallyError, refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_refusal)
     app.add_exception_handler(DataError, _data_error)
 
 
@@ -153,7 +156,8 @@ def unexpected(request: Request) -> Response:
     return problem_response(request, 500, "internal_error", "Something went wrong on our side.", hint=hint)
 
 
-def _tally_error(request: Request, error: Exception) -> Response:
+def refusal(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in one of our errors."""
     assert isinstance(error, TallyError)  # noqa: S101 - the handler is registered for this class
     status = status_of(error)
     if status == 500:
@@ -181,7 +185,8 @@ def _validation_error(request: Request, error: Exception) -> Response:
     return problem_response(request, 422, code, first["detail"], field=first["field"], hint=hint, errors=found)
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+def http_refusal(request: Request, error: Exception) -> Response:
+    """The answer to a request that the framework, or a bound on its body, turned away."""
     assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this class
     phrase = HTTPStatus(error.status_code).phrase
     code, hint = _HTTP_CODES.get(error.status_code, (phrase.lower().replace(" ", "_"), None))

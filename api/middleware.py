@@ -5,7 +5,6 @@ import re
 import secrets
 import time
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +23,15 @@ _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosnif
 
 # What we take over from a caller appears in our log and in our answers.
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_EVENTS = "/api/v1/events"
+
+
+def _sent_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if _ACCEPTABLE_ID.fullmatch(text) else None
+    return None
 
 
 class Observed:
@@ -36,8 +44,7 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _ACCEPTABLE_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+        request_id = _sent_id(scope) or f"req_{secrets.token_hex(12)}"
         scope[REQUEST_ID] = request_id
         status = 0
         started = time.perf_counter()
@@ -60,7 +67,10 @@ class Observed:
                 raise
             await unexpected(Request(scope))(scope, receive, observed_send)
         finally:
-            _access.info(
+            # Senders of events come in thousands a second; the metrics count them.
+            quiet = status < 300 and scope["path"].startswith(_EVENTS)
+            _access.log(
+                logging.DEBUG if quiet else logging.INFO,
                 "%s %s %d %.1fms caller=%s request=%s",
                 scope["method"],
                 scope["path"],

@@ -10,6 +10,7 @@ TallyError
 ├── NotAuthenticated    no key, or a key that is not valid
 ├── NotAllowed          a valid key without the needed scope
 └── Unavailable         something that we depend on is down; worth a retry
+    └── TooManyRequests … because more came than can be held at once
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ class Unavailable(TallyError):
     ) -> None:
         super().__init__(code, detail, field=field, hint=hint)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyRequests(Unavailable):
+    """More came at once than can be held; the caller should slow down."""
 
 
 def join(prefix: str, name: str) -> str:

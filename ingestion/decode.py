@@ -1,8 +1,8 @@
 """Bytes to events: every index of a batch is either an event or a reason (promise E4).
 
 msgspec reads the JSON; property values stay the bytes that were sent until their text is taken. A batch without a fault
-is read in one go; where one event does not fit, each is read by itself. Where a JSON object names a key twice the last
-one counts.
+is read in one go (`ingestion.flawless`); where one event may not fit, each is read by itself. Where a JSON object names
+a key twice the last one counts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import msgspec
 from billing.errors import InvalidInput, TooLarge
 from ingestion.cloudevents import CloudEvent, event_of_cloud_event
 from ingestion.event import Event, Limits
+from ingestion.flawless import is_bare, read_flawless
 from ingestion.media import Form
 from ingestion.refusal import BadEventError, Refused, first_quoted
+from ingestion.rows import open_rows
 from ingestion.wire import SPANS, UNREADABLE, Wire, event_of, latest_taken, read_one, told
 
 __all__ = ["Decoded", "Refused", "decode_event", "decode_events"]
@@ -27,28 +29,27 @@ __all__ = ["Decoded", "Refused", "decode_event", "decode_events"]
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a request held: events in their order, and the refused ones by index."""
+    """What a request held: events in their order, each with its index and its row (see `ingestion.rows`), and the
+    refused ones by index. `made` are the ids that were given to events without one, by index.
+    """
 
-    events: list[Event]
+    events: Sequence[Event]
+    indexes: Sequence[int]
+    rows: list[bytes]
+    made: dict[int, str]
     refused: list[Refused]
-
-
-class _Batch(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[Wire]
 
 
 class _RawBatch(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
 
 
-_batch: Final = msgspec.json.Decoder(_Batch)
-_bare: Final = msgspec.json.Decoder(list[Wire])
 _cloud: Final = msgspec.json.Decoder(list[CloudEvent])
 _raw_batch: Final = msgspec.json.Decoder(_RawBatch)
 _raw_bare: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _wire: Final = msgspec.json.Decoder(Wire)
 
-_Item = Wire | CloudEvent | msgspec.Raw | bytes
+_Item = CloudEvent | msgspec.Raw | bytes
 
 _BLANKS: Final = b" \t\r\n"
 _SHAPE: Final = 'Send {"events": [...]} or an array of events.'
@@ -66,6 +67,12 @@ def decode_events(body: bytes, limits: Limits, now: datetime, form: Form = Form.
     Raises InvalidInput (`body_not_json`, `body_too_deep`, `body_not_a_batch`, `batch_empty`, `unknown_field`) and
     TooLarge (`too_many_events`) where nothing of the batch can be taken.
     """
+    latest = latest_taken(limits, now)
+    if form in {Form.JSON, Form.NDJSON}:
+        flawless = read_flawless(body, form, limits, now, latest)
+        if flawless is not None:
+            count = len(flawless.events)
+            return Decoded(flawless.events, range(count), flawless.rows, flawless.made, [])
     items = _items(body, form)
     if not items:
         raise InvalidInput("batch_empty", "The batch holds no events.", field="events")
@@ -76,15 +83,20 @@ def decode_events(body: bytes, limits: Limits, now: datetime, form: Form = Form.
             field="events",
             hint="Send them in several requests.",
         )
-    latest = latest_taken(limits, now)
-    events: list[Event] = []
+    events: dict[int, Event] = {}
+    made: dict[int, str] = {}
     refused: list[Refused] = []
     for index, item in enumerate(items):
         try:
-            events.append(_event(item, form, limits, now, latest))
+            event, is_made = _event(item, form, limits, now, latest)
         except BadEventError as bad:
             refused.append(bad.at(index))
-    return Decoded(events, refused)
+        else:
+            events[index] = event
+            if is_made:
+                made[index] = event.event_id
+    good = list(events.values())
+    return Decoded(good, list(events), open_rows(good), made, refused)
 
 
 def decode_event(body: bytes, limits: Limits, now: datetime, form: Form = Form.JSON) -> Event:
@@ -93,17 +105,17 @@ def decode_event(body: bytes, limits: Limits, now: datetime, form: Form = Form.J
     Raises InvalidInput with the same codes as a refused event of a batch, and `body_not_json`, `body_too_deep`.
     """
     try:
-        return _event(_single(body), form, limits, now, latest_taken(limits, now))
+        return _event(_single(body), form, limits, now, latest_taken(limits, now))[0]
     except BadEventError as bad:
         raise InvalidInput(bad.code, bad.reason, field=bad.field) from bad
 
 
-def _event(item: _Item, form: Form, limits: Limits, now: datetime, latest: datetime) -> Event:
-    if isinstance(item, Wire):
-        return event_of(item, limits, now, latest)
-    if isinstance(item, CloudEvent) or form in (Form.CLOUDEVENT, Form.CLOUDEVENTS):
-        return event_of_cloud_event(item, limits, now, latest)
-    return event_of(read_one(_wire, item), limits, now, latest)
+def _event(item: _Item, form: Form, limits: Limits, now: datetime, latest: datetime) -> tuple[Event, bool]:
+    """The event, and whether its id was made here."""
+    if isinstance(item, CloudEvent) or form in {Form.CLOUDEVENT, Form.CLOUDEVENTS}:
+        return event_of_cloud_event(item, limits, now, latest), False
+    wire = read_one(_wire, item)
+    return event_of(wire, limits, now, latest), wire.event_id is None
 
 
 def _items(body: bytes, form: Form) -> Sequence[_Item]:
@@ -111,14 +123,12 @@ def _items(body: bytes, form: Form) -> Sequence[_Item]:
         return [line for line in body.split(b"\n") if line.strip(_BLANKS)]
     if form is Form.CLOUDEVENT:
         return [_single(body)]
-    bare = form is Form.CLOUDEVENTS or body.lstrip(_BLANKS)[:1] == b"["
+    if form is Form.JSON:
+        return _one_by_one(body, is_bare(body), _SHAPE)
     try:
-        if form is Form.CLOUDEVENTS:
-            return _cloud.decode(body)
-        return _bare.decode(body) if bare else _batch.decode(body).events
+        return _cloud.decode(body)
     except UNREADABLE:
-        pass
-    return _one_by_one(body, bare, "Send an array of CloudEvents." if form is Form.CLOUDEVENTS else _SHAPE)
+        return _one_by_one(body, True, "Send an array of CloudEvents.")
 
 
 def _single(body: bytes) -> bytes:

@@ -44,6 +44,20 @@ class Settings(BaseSettings):
     max_property_bytes: int = Field(default=16 * 1024, gt=0, description="Largest value, as its JSON text.")
     max_property_key_length: int = Field(default=256, gt=0, description="Longest key or dotted path, in characters.")
 
+    ingest_group_bytes: int = Field(default=16 * 1024 * 1024, gt=0, description="Rows that share an insert at most.")
+    ingest_waiting_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="Events that wait in memory; beyond them requests get 429."
+    )
+    ingest_slow_after_seconds: float = Field(
+        default=10.0, gt=0, description="An insert that takes longer sends its events to the journal."
+    )
+    ingest_recent_events: int = Field(
+        default=50_000, ge=0, description="Events of the latest requests; one that is repeated is told so."
+    )
+    journal_max_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=0, description="Events kept on this disk while the warehouse is down."
+    )
+
     log_level: str = "INFO"
 
     @field_validator("log_level")

@@ -1,13 +1,13 @@
 """What the event routes document. Events themselves are read by `ingestion.decode`, which knows their bounds."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
 from api.schemas.common import Instant, Model
 from api.schemas.problem import Problem
-from ingestion.event import Limits
+from ingestion.event import LONGEST_ID, LONGEST_NAME
 from ingestion.media import NDJSON_TYPES, Form
 
 __all__ = [
@@ -41,9 +41,8 @@ _CLOUD_EVENT: dict[str, JsonValue] = {
     "data": {"endpoint": "/api/v1/users", "method": "GET"},
 }
 
-_LIMITS = Limits()
-EventName = Annotated[str, Field(min_length=1, max_length=_LIMITS.name_length)]
-Identifier = Annotated[str, Field(min_length=1, max_length=_LIMITS.id_length)]
+EventName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Identifier = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 
 
 class EventIn(Model):
@@ -83,10 +82,13 @@ class CloudEventIn(Model):
 
 
 class EventOut(Model):
-    """The event is stored; `duplicate` says that its identity was in the same request already."""
+    """`accepted`: stored, and in the very next usage answer. `duplicate`: stored before with the same content.
 
-    event_id: str
-    status: str = Field(examples=["accepted"])
+    `queued`: kept on this server's disk while the warehouse cannot be reached; it counts as soon as that is back.
+    """
+
+    event_id: str = Field(description="Yours, or the one that was made.")
+    status: Literal["accepted", "duplicate", "queued"] = Field(examples=["accepted"])
 
 
 class RefusedOut(Model):
@@ -96,12 +98,24 @@ class RefusedOut(Model):
     field: str | None
 
 
-class BulkOut(Model):
-    """`accepted` events are stored and in the very next usage answer. Refused ones are not stored: send them again."""
+class MadeIdOut(Model):
+    index: int
+    event_id: str
 
-    accepted: int
-    duplicates: int
+
+class BulkOut(Model):
+    """What became of a batch. Refused events are not stored: correct them and send them again."""
+
+    status: Literal["stored", "queued"] = Field(
+        description="`queued`: kept on this server's disk while the warehouse cannot be reached.", examples=["stored"]
+    )
+    accepted: int = Field(description="Events that are kept now and were not before.")
+    duplicates: int = Field(
+        description="Events whose identity came before, in this batch or lately. With other content than the first one "
+        "they are conflicts, which are listed and never billed."
+    )
     refused: list[RefusedOut]
+    made_ids: list[MadeIdOut] = Field(description="The ids that were made for events without one.")
 
 
 class BulkProblem(Problem):

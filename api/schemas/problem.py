@@ -20,6 +20,7 @@ _MEANINGS = {
     413: "The body is too large.",
     415: "The content type or encoding is not supported.",
     422: "The request is well formed, but something in it is wrong; `field` says where.",
+    429: "More came at once than can be held. `Retry-After` says when to try again.",
     500: "The fault is ours. It is logged under `request_id`.",
     502: "The payment provider gave an answer that cannot be used.",
     503: "A part that is needed does not answer. Try again after `Retry-After` seconds.",

@@ -73,7 +73,7 @@ instants = st.builds(
 )
 events = st.builds(
     lambda n, customer, name, at, timed, value, kind: Event(
-        f"e{n}", f"e{n}", name, customer, at, timed, {"n": value, "kind": kind}, None
+        name, customer, f"e{n}", at, None, {"n": value, "kind": kind}, timed
     ),
     st.integers(0, 6),
     st.sampled_from(("acme", "beta")),
@@ -167,7 +167,7 @@ def counted(
     order = {id(event): position for position, event in enumerate(received)}
     grouped: dict[tuple[str, object, str], list[Event]] = defaultdict(list)
     for event in first.values():
-        kind = event.properties["kind"]
+        kind = event.texts()["kind"]
         fits = event.event_name == "call" and START <= event.timestamp < END and not (meter.filters and kind == "b")
         if fits:
             grouped[event.customer_id, window_of(event.timestamp, window), kind or ""].append(event)
@@ -187,10 +187,10 @@ def value_of(kind: AggregationType, group: list[Event], order: dict[int, int]) -
     if kind is AggregationType.COUNT:
         return Decimal(len(group)), len(group), 0
     if kind is AggregationType.COUNT_UNIQUE:
-        texts = [event.properties["n"] for event in group if event.properties["n"] is not None]
+        texts = [event.texts()["n"] for event in group if event.texts()["n"] is not None]
         return Decimal(len(set(texts))), len(texts), len(group) - len(texts)
-    group = [event for event in group if event.properties["n"] in TEXTS]
-    numbers = [(event, number) for event in group if (number := TEXTS[event.properties["n"]]) is not None]
+    group = [event for event in group if event.texts()["n"] in TEXTS]
+    numbers = [(event, number) for event in group if (number := TEXTS[event.texts()["n"]]) is not None]
     used, unused = len(numbers), len(group) - len(numbers)
     if not numbers:
         return (Decimal(0) if kind is AggregationType.SUM else None), 0, unused

@@ -29,7 +29,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--allow-remote", action="store_true", help="permit a --host that other machines can reach")
     parser.add_argument("--concurrent-queries", type=int, default=16, help="more than this wait for their turn")
-    parser.add_argument("--insert-lanes", type=int, default=2, help="grouped inserts that run at once into one table")
     parser.add_argument("--body-limit", type=int, default=4 << 30, help="bytes of one request's body, unpacked")
     parser.add_argument("--drain-seconds", type=float, default=30.0, help="how long running requests may take to end")
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -62,7 +61,6 @@ def main() -> int:
         given.host,
         given.port,
         given.concurrent_queries,
-        given.insert_lanes,
         given.body_limit,
         given.drain_seconds,
     )

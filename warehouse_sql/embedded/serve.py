@@ -13,7 +13,6 @@ from pathlib import Path
 from warehouse_sql.embedded.credentials import Credentials
 from warehouse_sql.embedded.datalock import DataDirectoryInUse, DataLock
 from warehouse_sql.embedded.engine import Engine
-from warehouse_sql.embedded.groups import InsertGroups
 from warehouse_sql.embedded.server import WarehouseServer
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,6 @@ class Options:
     host: str
     port: int
     concurrent_queries: int
-    insert_lanes: int
     body_limit: int
     drain_seconds: float
 
@@ -44,8 +42,7 @@ def serve(options: Options, credentials: Credentials) -> int:
     spool = path / "spool"
     spool.mkdir(exist_ok=True, mode=0o700)
     engine = Engine(path, options.concurrent_queries)
-    groups = InsertGroups(engine, options.insert_lanes, spool)
-    server = WarehouseServer((options.host, options.port), engine, groups, credentials, spool, options.body_limit)
+    server = WarehouseServer((options.host, options.port), engine, credentials, spool, options.body_limit)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

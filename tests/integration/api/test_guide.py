@@ -61,7 +61,8 @@ def test_the_guide_is_accepted_word_for_word_and_ends_in_a_paid_invoice(stack: S
     assert subscription["collection_method"] == "charge_automatically"
 
     assert tenant.make("events", guide("events"))["event_id"] == "evt_1234567890abcdef"
-    assert tenant.make("events/bulk", guide("events_bulk")) == {"accepted": 1, "duplicates": 0, "refused": []}
+    stored = tenant.make("events/bulk", guide("events_bulk"))
+    assert (stored["status"], stored["accepted"], stored["duplicates"], stored["refused"]) == ("stored", 1, 0, [])
     [row] = tenant.make("events/usage/meter", guide("usage"))["data"]
     assert (row["customer_id"], row["value"]) == ("acme_corp_001", "2")
     assert (row["start_time"], row["end_time"]) == ("2024-01-20T00:00:00Z", "2024-02-20T00:00:00Z")

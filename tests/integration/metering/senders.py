@@ -32,7 +32,7 @@ def an_event(
     **properties: str | None,
 ) -> Event:
     moment = at(timestamp) if isinstance(timestamp, str) else timestamp
-    return Event(identity, key or identity, event_name, customer_id, moment, timed, properties, key)
+    return Event(event_name, customer_id, identity, moment, key, {**properties}, timed)
 
 
 def a_meter(

@@ -136,13 +136,10 @@ class Stage:
         events = [
             Event(
                 event_id=f"{customer}-{number}",
-                identity=f"{customer}-{number}",
                 event_name="api.request",
                 customer_id=customer,
                 timestamp=at or OCTOBER[0] + timedelta(minutes=number * 2.5),
-                timed=True,
-                properties=properties,
-                idempotency_key=None,
+                properties={**properties},
             )
             for number in range(first, first + count)
         ]
@@ -150,7 +147,7 @@ class Stage:
 
     def send_again(self, shop: Shop, identity: str, customer: str, at: datetime) -> None:
         """One event under an identity that was sent before."""
-        event = Event(f"{identity}-again", identity, "api.request", customer, at, True, {}, identity)
+        event = Event("api.request", customer, f"{identity}-again", at, identity)
         EventWriter(self.warehouse).write(shop.scope, [event])
 
     @property

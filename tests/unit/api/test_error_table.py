@@ -22,6 +22,7 @@ EXPECTED = {
     "NotAuthenticated": 401,
     "NotAllowed": 403,
     "Unavailable": 503,
+    "TooManyRequests": 429,
     "ProviderUnavailable": 503,
     "ProviderRejected": 409,
     "ProviderNotFound": 409,

@@ -1,11 +1,10 @@
 """The bounds of events are settings, and every one of them arrives where events are read."""
 
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
-from api.deps import build_deps
+from api.deps import limits_of
 from ingestion.event import Limits
 from settings import Settings, load_settings
 
@@ -21,15 +20,10 @@ SET = {
 }
 
 
-def _limits(settings: Settings) -> Limits:
-    with closing(build_deps(settings)) as deps:
-        return deps.limits
-
-
 def test_every_bound_is_taken_from_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SET.items():
         monkeypatch.setenv(name, value)
-    assert _limits(load_settings()) == Limits(
+    assert limits_of(load_settings()) == Limits(
         body_bytes=1,
         decompressed_bytes=2,
         events=3,
@@ -44,4 +38,4 @@ def test_every_bound_is_taken_from_its_setting(monkeypatch: pytest.MonkeyPatch) 
 def test_the_defaults_are_those_that_the_document_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SET:
         monkeypatch.delenv(name, raising=False)
-    assert _limits(Settings(_env_file=None)) == Limits()  # type: ignore[call-arg]
+    assert limits_of(Settings(_env_file=None)) == Limits()  # type: ignore[call-arg]

@@ -38,7 +38,7 @@ def test_the_guides_event_is_read_as_it_stands() -> None:
 def test_E6_a_number_keeps_the_text_that_was_sent() -> None:
     sent = b'{"tokens":123456789012345678.123456789012,"e":1E-7}'
     body = b'{"events":[{"event_name":"a","customer_id":"c","properties":%s}]}' % sent
-    properties = decode_events(body, LIMITS, NOW).events[0].properties
+    properties = decode_events(body, LIMITS, NOW).events[0].texts()
     assert properties == {"tokens": "123456789012345678.123456789012", "e": "1E-7"}
 
 

@@ -1,0 +1,148 @@
+"""A stack of its own for a measurement: warehouse and API as real processes, on free ports, in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+from cryptography.fernet import Fernet
+
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import keys, tenants
+from warehouse_sql.client import Warehouse
+from warehouse_sql.migrate import migrate
+
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has used so far: seconds of CPU, and the most memory that it ever held, in MB."""
+
+    cpu_seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process of the stack and where it answers."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def usage(self) -> Usage:
+        """Read from /proc; Linux only, zeros elsewhere."""
+        try:
+            ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
+        except OSError:
+            return Usage(0.0, 0.0)
+        seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return Usage(seconds, int(peak[1]) / 1024 if peak else 0.0)
+
+    def stop(self) -> None:
+        """Ends it cleanly, or at last with force."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(30)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A running stack with one tenant. `key` may do everything."""
+
+    home: Path
+    warehouse_server: Server
+    api: Server
+    warehouse: Warehouse
+    ledger: Ledger
+    scope: Scope
+    key: str = field(repr=False)
+
+
+@contextmanager
+def scratch() -> Iterator[Scratch]:
+    """A fresh stack for the length of a block. RuntimeError with the end of its log where a process does not start."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(TemporaryDirectory(prefix="tally-bench-")))
+        password = secrets.token_urlsafe(24)
+        port = free_port()
+        options = ["--path", str(home / "warehouse"), "--port", str(port), "--user", "bench"]
+        started = _start("warehouse_sql.embedded", options, {"TALLY_WAREHOUSE_PASSWORD": password}, home)
+        warehouse_server = Server(started, f"http://127.0.0.1:{port}")
+        stack.callback(warehouse_server.stop)
+        _await(warehouse_server, "/ping", home)
+        warehouse = Warehouse(warehouse_server.url, "bench", password, read_timeout_seconds=3600)
+        stack.callback(warehouse.close)
+        migrate(warehouse)
+        ledger = Ledger(f"sqlite:///{home / 'ledger.sqlite3'}")
+        stack.callback(ledger.dispose)
+        ledger.migrate()
+        scope, key = _tenant(ledger)
+        api_port = free_port()
+        environment = {
+            "TALLY_HOME": str(home),
+            "TALLY_LEDGER_URL": f"sqlite:///{home / 'ledger.sqlite3'}",
+            "TALLY_WAREHOUSE_URL": warehouse_server.url,
+            "TALLY_WAREHOUSE_USER": "bench",
+            "TALLY_WAREHOUSE_PASSWORD": password,
+            "TALLY_WAREHOUSE_DATABASE": warehouse.database,
+            "TALLY_ENCRYPTION_KEYS": f"bench:{Fernet.generate_key().decode()}",
+        }
+        api = Server(_start("api", ["--port", str(api_port)], environment, home), f"http://127.0.0.1:{api_port}")
+        stack.callback(api.stop)
+        _await(api, "/readyz", home)
+        yield Scratch(home, warehouse_server, api, warehouse, ledger, scope, key)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _tenant(ledger: Ledger) -> tuple[Scope, str]:
+    now = datetime.now(UTC)
+    with ledger.begin() as session:
+        tenant = tenants.create_tenant(session, "bench", now)
+        scope = tenants.create_environment(session, tenant.id, "bench", "test", "UTC", now).scope
+        _, key = keys.create_key(session, scope, "bench", sorted(keys.ALL_SCOPES), now)
+    return scope, key
+
+
+def _start(module: str, options: Sequence[str], environment: dict[str, str], home: Path) -> subprocess.Popen[bytes]:
+    with (home / f"{module}.log").open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 -- our own modules, with our own options
+            [sys.executable, "-m", module, *options], env={**os.environ, **environment}, stdout=log, stderr=log
+        )
+
+
+def _await(server: Server, path: str, home: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            if httpx.get(server.url + path, trust_env=False, timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    told = "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(home.glob("*.log")))
+    raise RuntimeError(f"{server.url} does not answer:\n{told}")
