@@ -5,18 +5,18 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from billing.errors import InvalidInput, TooLarge
-from billing.meter import AggregationType, Meter
+from billing.meter import AggregationType, Filter, FilterOp, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
 from warehouse_sql.days import Sources, choose_sources, hour_range
 from warehouse_sql.instants import FAR_FUTURE, from_micros, to_micros
-from warehouse_sql.meters import customer_params, meter_params
+from warehouse_sql.meters import customer_params, filter_params, meter_params
 from warehouse_sql.values import value_of
 
 MAX_ROWS: Final = 200_000
@@ -64,14 +64,20 @@ def read_parts(
     customer_ids: Sequence[str] | None,
     *,
     group_by: Sequence[str] = (),
+    filters: Sequence[Filter] = (),
     rollups: bool = True,
     until: datetime = FAR_FUTURE,
     fingerprinted: bool = False,
+    page: tuple[int, int] | None = None,
 ) -> tuple[Sources, list[Part]]:
-    """The aggregates of windows that begin at `starts`, of events received up to `until`."""
+    """The aggregates of windows that begin at `starts`, of events that fit `filters` too, received up to `until`.
+
+    In the order of customer, window and group. `page` is the first row and how many: only without `customer_ids`.
+    """
     start = starts[0]
     levels = meter.aggregation.type is AggregationType.WEIGHTED_SUM
-    asked = meter_params(scope, meter)
+    asked = meter_params(scope, replace(meter, filters=(*meter.filters, *filters)))
+    rollups = rollups and set(group_by) <= set(meter.group_by) and all(_told_by_groups(one, meter) for one in filters)
     sources = choose_sources(warehouse, asked, start, end, starts, rollups=rollups and not levels, until=until)
     params: dict[str, Any] = {
         **asked,
@@ -83,8 +89,11 @@ def read_parts(
         "window_starts_us": [to_micros(at) for at in starts],
         "group_by": list(group_by),
         "group_positions": [meter.group_by.index(name) + 1 for name in group_by if name in meter.group_by],
+        "group_names": list(meter.group_by),
+        "group_filters": filter_params(filters),
         "fingerprinted": fingerprinted,
-        "row_limit": MAX_ROWS + 1,
+        "row_offset": 0 if page is None else page[0],
+        "row_limit": MAX_ROWS + 1 if page is None else page[1],
     }
     name = "queries/usage" if sources.needs_events else "queries/usage_from_rollups"
     if levels:
@@ -98,6 +107,12 @@ def read_parts(
     if len(parts) > MAX_ROWS:
         raise too_many_rows()
     return sources, parts
+
+
+def _told_by_groups(one: Filter, meter: Meter) -> bool:
+    """Whether a rollup's group texts decide the filter. They are empty for an absent property and for an empty text."""
+    tells_apart = one.op in {FilterOp.EXISTS, FilterOp.NOT_EXISTS} or "" in filter_params([one])[0][2]
+    return one.property in meter.group_by and not tells_apart
 
 
 def _level_params(starts: Sequence[datetime], end: datetime, held_until: datetime) -> dict[str, Any]:

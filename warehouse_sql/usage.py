@@ -2,66 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from billing.errors import InvalidInput, TooLarge
-from billing.meter import MAX_GROUP_BY, Meter
+from billing.meter import Meter
 from billing.scope import Scope
 from warehouse_sql.aggregates import MAX_ROWS, Part, check_period, read_parts, too_many_rows
 from warehouse_sql.client import Warehouse
 from warehouse_sql.instants import from_micros
+from warehouse_sql.usage_query import (
+    MAX_LIMIT,
+    OrderBy,
+    UsageAnswer,
+    UsageQuery,
+    UsageRow,
+    answer_of,
+    check_query,
+    empty_row,
+    rows_of,
+)
+from warehouse_sql.usage_series import read_series
 from warehouse_sql.values import value_of_nothing
-from warehouse_sql.windows import WINDOWS, Window, window_starts, zone
+from warehouse_sql.windows import window_starts
 
-
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
-    """What is asked: [start, end), by customer, by calendar window of `timezone`, by texts of `group_by` properties.
-
-    `customer_ids` are the callers' own (external) ids; None asks for every customer that has usage.
-    """
-
-    scope: Scope
-    meter: Meter
-    start: datetime
-    end: datetime
-    customer_ids: tuple[str, ...] | None = None
-    window: Window | None = None
-    timezone: str = "UTC"
-    group_by: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """`events` were counted, `unusable` fit the meter but had no value that could be; a `group` text is empty where an
-    event has no such property.
-    """
-
-    customer_id: str
-    start: datetime
-    end: datetime
-    group: dict[str, str]
-    value: Decimal | None
-    events: int
-    unusable: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class UsageAnswer:
-    """Rows by customer, window and group. Everything acknowledged before `as_of` is in them.
-
-    `rollup_days` were read from rollups, from the `builds` named (by ISO day); `raw_days` had events to read.
-    """
-
-    rows: tuple[UsageRow, ...]
-    as_of: datetime
-    rollup_days: int
-    raw_days: int
-    builds: dict[str, int] = field(default_factory=dict)
+__all__ = [
+    "MAX_LIMIT",
+    "OrderBy",
+    "Quantity",
+    "UsageAnswer",
+    "UsageQuery",
+    "UsageRow",
+    "read_quantities",
+    "read_usage",
+    "safe_watermark",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +60,33 @@ def read_usage(warehouse: Warehouse, query: UsageQuery, source: Literal["auto", 
     """Answers `query`; with `raw` from the events alone, which gives the same rows.
 
     Customers that are named get a row for every window, 0 or None by rule U2 where there is nothing; grouped, a
-    customer without usage in a window gets one row with empty texts. An average is the exact quotient, rounded to 24
-    decimals, half away from zero. Errors: InvalidInput, TooLarge.
+    customer without usage in a window gets one row with empty texts. With a `limit` or ordered by value these hold for
+    each series (see `read_series`). An average is the exact quotient, rounded to 24 decimals, half away from zero.
+    Errors: InvalidInput, TooLarge.
     """
-    check_period(query.start, query.end)
-    if query.window is not None and query.window not in WINDOWS:
-        raise InvalidInput(
-            "unknown_value", "is not a known window", field="window", hint=f"One of: {', '.join(WINDOWS)}."
-        )
-    if len(query.group_by) > MAX_GROUP_BY:
-        raise TooLarge("too_many_items", f"has more than {MAX_GROUP_BY} properties", field="group_by")
-    zone(query.timezone)
+    check_query(query)
     starts = window_starts(query.start, query.end, query.window, query.timezone)
     named = None if query.customer_ids is None else tuple(dict.fromkeys(query.customer_ids))
     if named is not None and len(named) * len(starts) > MAX_ROWS:
         raise too_many_rows()
-    rollups = source == "auto" and set(query.group_by) <= set(query.meter.group_by)
+    rollups = source == "auto"
+    if query.limit is not None or query.order_by == "value":
+        return read_series(warehouse, query, starts, named, rollups)
     sources, parts = read_parts(
-        warehouse, query.scope, query.meter, starts, query.end, named, group_by=query.group_by, rollups=rollups
+        warehouse,
+        query.scope,
+        query.meter,
+        starts,
+        query.end,
+        named,
+        group_by=query.group_by,
+        filters=query.filters,
+        rollups=rollups,
     )
-    rows = _rows(parts, query, starts, named)
-    return UsageAnswer(
-        rows=tuple(rows),
-        as_of=sources.as_of,
-        rollup_days=len(sources.builds),
-        raw_days=sources.busy_raw_days,
-        builds={day.isoformat(): build for day, build in sources.builds.items()},
-    )
+    rows = rows_of(parts, query, starts)
+    if named is not None:
+        rows = _with_empty_windows(rows, query, starts, named)
+    return answer_of(_in_order(rows, query), sources)
 
 
 def read_quantities(
@@ -146,25 +123,27 @@ def safe_watermark(warehouse: Warehouse) -> datetime:
     return from_micros(warehouse.rows("queries/safe_watermark")[0]["watermark_us"])
 
 
-def _rows(
-    parts: Iterable[Part], query: UsageQuery, starts: Sequence[datetime], named: Sequence[str] | None
-) -> Iterator[UsageRow]:
-    ends = dict(zip(starts, (*starts[1:], query.end), strict=True))
+def _with_empty_windows(
+    rows: Sequence[UsageRow], query: UsageQuery, starts: Sequence[datetime], named: Sequence[str]
+) -> list[UsageRow]:
     found: dict[tuple[str, datetime], list[UsageRow]] = {}
-    for part in parts:
-        group = dict(zip(query.group_by, part.groups, strict=True))
-        row = UsageRow(part.customer_id, part.window, ends[part.window], group, part.value, part.events, part.unusable)
-        found.setdefault((part.customer_id, part.window), []).append(row)
-    if named is None:
-        for rows in found.values():
-            yield from rows
-        return
-    nothing = value_of_nothing(query.meter.aggregation.type)
-    no_group = dict.fromkeys(query.group_by, "")
-    for customer_id in named:
-        for at in starts:
-            empty = UsageRow(customer_id, at, ends[at], dict(no_group), nothing, 0)
-            yield from found.get((customer_id, at), [empty])
+    for row in rows:
+        found.setdefault((row.customer_id, row.start), []).append(row)
+    return [
+        row
+        for customer_id in named
+        for at, end in zip(starts, (*starts[1:], query.end), strict=True)
+        for row in found.get((customer_id, at)) or [empty_row(query, customer_id, at, end)]
+    ]
+
+
+def _in_order(rows: list[UsageRow], query: UsageQuery) -> list[UsageRow]:
+    """Rows come by customer, window and group, and equals stay so."""
+    if query.order_by == "time":
+        return sorted(rows, key=lambda row: row.start, reverse=bool(query.descending))
+    if query.order_by == "customer" or (query.descending and query.customer_ids is None):
+        return sorted(rows, key=lambda row: row.customer_id, reverse=bool(query.descending))
+    return rows
 
 
 def _quantity(part: Part, watermark: datetime, builds: dict[str, int]) -> Quantity:

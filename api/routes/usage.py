@@ -4,18 +4,29 @@ from typing import Annotated
 
 from api.auth import Call, needs
 from api.routing import router
-from api.schemas.usage import UsageIn, UsageOut
-from pipelines.steps.answer_usage import UsageQuestion, answer_usage
+from api.schemas.problem import problems
+from api.schemas.usage import MeterUsageOut, UsageIn, UsageOfMetersIn, UsageOfMetersOut, UsageOut
+from pipelines.steps.answer_usage import answer_each, answer_usage
 
 routes = router("Usage")
 
 
-@routes.post("/events/usage/meter")
+@routes.post("/events/usage/meter", responses=problems(413))
 def query_usage(body: UsageIn, call: Annotated[Call, needs("usage:read")]) -> UsageOut:
     """What a meter counted, per customer, in [start, end). Every acknowledged event is in it.
 
     Without a customer all customers that have events are answered; a customer that is named gets a row in any case.
+    With `limit` the first customers or groups are answered, and `next_cursor` reads on: all pages are read as of the
+    same moment. 413 where an answer would have more than 200,000 rows or 1,500 windows.
     """
-    question = UsageQuestion(**body.model_dump(exclude={"customer_id", "customer_ids"}), customer_ids=body.asked())
-    answer, asked_as = answer_usage(call.deps.ledger, call.deps.warehouse, call.scope, question)
-    return UsageOut.of(answer, asked_as)
+    question = body.question(body.meter_id, body.cursor)
+    return UsageOut.of(*answer_usage(call.deps.ledger, call.deps.warehouse, call.scope, question))
+
+
+@routes.post("/events/usage")
+def query_usage_of_meters(body: UsageOfMetersIn, call: Annotated[Call, needs("usage:read")]) -> UsageOfMetersOut:
+    """The same question about several meters. One that cannot be answered says why, and the others are answered."""
+    questions = [body.question(meter_id) for meter_id in body.meter_ids]
+    answers = answer_each(call.deps.ledger, call.deps.warehouse, call.scope, questions)
+    results = [MeterUsageOut.of(*each) for each in zip(body.meter_ids, answers, strict=True)]
+    return UsageOfMetersOut(results=results)

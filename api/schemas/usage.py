@@ -2,29 +2,29 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
 
 from api.schemas.common import CustomerRef, DecimalOut, Instant, Model, Slug, TimezoneName, any_case
+from api.schemas.meters import FilterBody
+from billing.errors import TallyError
+from billing.meter import parse_filters
+from pipelines.steps.answer_usage import AnswerOrError, UsageQuestion
 from warehouse_sql.usage import UsageAnswer, UsageRow
 
-__all__ = ["ServedBy", "UsageIn", "UsageOut", "UsageRowOut"]
+__all__ = ["MeterUsageOut", "ServedBy", "UsageIn", "UsageOfMetersIn", "UsageOfMetersOut", "UsageOut", "UsageRowOut"]
 
 
-class UsageIn(Model):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "meter_id": "meter_api_requests",
-                    "customer_id": "acme_corp_001",
-                    "start_time": "2024-01-20T00:00:00Z",
-                    "end_time": "2024-02-20T00:00:00Z",
-                }
-            ]
-        }
-    )
+_ASKED: dict[str, JsonValue] = {
+    "customer_id": "acme_corp_001",
+    "start_time": "2024-01-20T00:00:00Z",
+    "end_time": "2024-02-20T00:00:00Z",
+}
 
-    meter_id: Slug
+
+class UsageTerms(Model):
+    """Which usage: of whom, when, in which windows and groups, in which order, and how much of it."""
+
     customer_id: CustomerRef | None = None
     customer_ids: list[CustomerRef] | None = Field(
         default=None,
@@ -41,12 +41,82 @@ class UsageIn(Model):
     group_by: list[Annotated[str, Field(min_length=1, max_length=255)]] = Field(
         default_factory=list, max_length=10, description="Properties of the events."
     )
+    filters: list[FilterBody] = Field(
+        default_factory=list, max_length=20, description="Which events, beyond the meter's own filters; all must hold."
+    )
+    order_by: Annotated[Literal["customer", "time", "value"], any_case()] | None = Field(
+        default=None,
+        description="By `value` the total of the whole time decides, null last. Customers that are named come in the "
+        "order of their naming when left out, all others by their ids.",
+    )
+    order: Annotated[Literal["asc", "desc"], any_case(ascending="asc", descending="desc")] | None = Field(
+        default=None, description="`desc` by value, else `asc`, when left out."
+    )
+    limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="Only the first so many customers, or customers with their groups, each with all its windows.",
+    )
 
-    def asked(self) -> list[str] | None:
-        """The customers that are asked about; None for all of them."""
-        if self.customer_id is None:
-            return self.customer_ids
-        return [self.customer_id, *(self.customer_ids or [])]
+    def question(self, meter_id: str, cursor: str | None = None) -> UsageQuestion:
+        """The question about one meter. Errors: InvalidInput with the field."""
+        customers = self.customer_ids
+        if self.customer_id is not None:
+            customers = [self.customer_id, *(self.customer_ids or [])]
+        return UsageQuestion(
+            meter_id=meter_id,
+            customer_ids=customers,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            window_size=self.window_size,
+            timezone=self.timezone,
+            group_by=self.group_by,
+            filters=parse_filters([one.model_dump(exclude_none=True) for one in self.filters]),
+            order_by=self.order_by,
+            descending=None if self.order is None else self.order == "desc",
+            limit=self.limit,
+            cursor=cursor,
+        )
+
+
+class UsageIn(UsageTerms):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"meter_id": "meter_api_requests", **_ASKED},
+                {
+                    "meter_id": "meter_tokens",
+                    "start_time": "2024-01-01T00:00:00Z",
+                    "end_time": "2024-02-01T00:00:00Z",
+                    "window_size": "day",
+                    "timezone": "Europe/Berlin",
+                    "group_by": ["model"],
+                    "filters": [{"property": "region", "op": "eq", "value": "eu"}],
+                    "order_by": "value",
+                    "limit": 5,
+                },
+            ]
+        }
+    )
+
+    meter_id: Slug
+    cursor: Annotated[str, Field(max_length=500)] | None = Field(
+        default=None, description="`next_cursor` of the page before, with the same question."
+    )
+
+
+class UsageOfMetersIn(UsageTerms):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"meter_ids": ["meter_api_requests", "meter_tokens"], **_ASKED}]}
+    )
+
+    meter_ids: list[Slug] = Field(min_length=1, max_length=20, json_schema_extra={"uniqueItems": True})
+
+    @field_validator("meter_ids")
+    @classmethod
+    def _each_once(cls, ids: list[str]) -> list[str]:
+        if len(set(ids)) < len(ids):
+            raise PydanticCustomError("duplicate_value", "A meter is named twice.")
+        return ids
 
 
 class UsageRowOut(Model):
@@ -80,8 +150,9 @@ class ServedBy(Model):
 
 class UsageOut(Model):
     data: list[UsageRowOut]
-    as_of: Instant
+    as_of: Instant = Field(description="Everything acknowledged before is in the answer; the same on all its pages.")
     served_by: ServedBy
+    next_cursor: str | None = Field(default=None, description="Where `limit` has left something out: read on with it.")
 
     @classmethod
     def of(cls, answer: UsageAnswer, asked_as: dict[str, str]) -> Self:
@@ -90,4 +161,33 @@ class UsageOut(Model):
             data=[UsageRowOut.of(row, asked_as.get(row.customer_id, row.customer_id)) for row in answer.rows],
             as_of=answer.as_of,
             served_by=ServedBy(rollup_days=answer.rollup_days, raw_days=answer.raw_days),
+            next_cursor=answer.next_cursor,
         )
+
+
+class UsageError(Model):
+    """Why a meter has no answer; `code`, `field` and `hint` as in a problem document."""
+
+    code: str = Field(examples=["meter_not_found"])
+    detail: str
+    field: str | None = None
+    hint: str | None = None
+
+
+class MeterUsageOut(Model):
+    """One meter's answer, or why there is none; the other is null."""
+
+    meter_id: str
+    usage: UsageOut | None
+    error: UsageError | None
+
+    @classmethod
+    def of(cls, meter_id: str, answer: AnswerOrError) -> Self:
+        if isinstance(answer, TallyError):
+            error = UsageError(code=answer.code, detail=answer.detail, field=answer.field, hint=answer.hint)
+            return cls(meter_id=meter_id, usage=None, error=error)
+        return cls(meter_id=meter_id, usage=UsageOut.of(*answer), error=None)
+
+
+class UsageOfMetersOut(Model):
+    results: list[MeterUsageOut] = Field(description="In the order of `meter_ids`.")

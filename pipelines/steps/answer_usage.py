@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from billing.errors import InvalidInput, NotFound
-from billing.meter import Meter
+from billing.errors import InvalidInput, NotFound, TallyError, Unavailable
+from billing.meter import Filter, Meter
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import customers, meters
 from warehouse_sql.client import Warehouse
-from warehouse_sql.usage import UsageAnswer, UsageQuery, read_usage
+from warehouse_sql.usage import OrderBy, UsageAnswer, UsageQuery, read_usage
 
-__all__ = ["UsageQuestion", "answer_usage"]
+__all__ = ["AnswerOrError", "UsageQuestion", "answer_each", "answer_usage"]
 
 # What a part of the query is called in the question.
 _ASKED = {"start": "start_time", "end": "end_time", "window": "window_size"}
+
+# The answer by external ids with the id under which each was asked for, or why there is none.
+AnswerOrError = tuple[UsageAnswer, dict[str, str]] | TallyError
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class UsageQuestion:
     window_size: Literal["minute", "hour", "day", "week", "month"] | None = None
     timezone: str = "UTC"
     group_by: Sequence[str] = ()
+    filters: Sequence[Filter] = ()
+    order_by: OrderBy | None = None
+    descending: bool | None = None
+    limit: int | None = None
+    cursor: str | None = None
 
 
 def answer_usage(
@@ -57,12 +65,32 @@ def answer_usage(
         window=question.window_size,
         timezone=question.timezone,
         group_by=tuple(question.group_by),
+        filters=tuple(question.filters),
+        order_by=question.order_by,
+        descending=question.descending,
+        limit=question.limit,
+        cursor=question.cursor,
     )
     try:
         return read_usage(warehouse, query), asked_as or {}
     except InvalidInput as error:
         error.field = _ASKED.get(error.field or "", error.field)
         raise
+
+
+def answer_each(
+    ledger: Ledger, warehouse: Warehouse, scope: Scope, questions: Sequence[UsageQuestion]
+) -> list[AnswerOrError]:
+    """One answer or error for each question, in their order. Raises Unavailable when ledger or warehouse is."""
+    answers: list[AnswerOrError] = []
+    for question in questions:
+        try:
+            answers.append(answer_usage(ledger, warehouse, scope, question))
+        except Unavailable:
+            raise
+        except TallyError as error:
+            answers.append(error)
+    return answers
 
 
 def _external(ledger: Ledger, warehouse: Warehouse, scope: Scope, meter: Meter, asked: Sequence[str]) -> dict[str, str]:

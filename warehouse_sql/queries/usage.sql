@@ -5,6 +5,7 @@
 --   raw_days    days that are read from the events
 --   raw_hours   hours of the other days that are read from the events all the same: a window's edge lies within them
 --   until_us    events received later are left out
+--   filters     the meter's and the question's; `group_filters` are the question's, on the rollup's group_names
 WITH
     fromUnixTimestamp64Micro({start_us:Int64}, 'UTC') AS start_at,
     fromUnixTimestamp64Micro({end_us:Int64}, 'UTC') AS end_at
@@ -36,6 +37,12 @@ FROM
       AND hour >= start_at AND hour < end_at
       AND (toDate(hour), build) IN {builds:Array(Tuple(Date, UInt64))}
       AND hour NOT IN {raw_hours:Array(DateTime('UTC'))}
+      AND (empty({group_filters:Array(Tuple(String, String, Array(String)))})
+           OR tally_fits(
+                  mapFromArrays({group_names:Array(String)},
+                                arrayResize(arrayMap(text -> toNullable(text), usage_hourly.groups),
+                                            length({group_names:Array(String)}))),
+                  {group_filters:Array(Tuple(String, String, Array(String)))}))
 
     UNION ALL
 
@@ -81,4 +88,4 @@ FROM
 ) AS part
 GROUP BY customer_id, window_us, groups
 ORDER BY customer_id, window_us, groups
-LIMIT {row_limit:UInt64}
+LIMIT {row_limit:UInt64} OFFSET {row_offset:UInt64}

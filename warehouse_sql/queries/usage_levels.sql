@@ -64,4 +64,4 @@ FROM
 WHERE sent OR held_us > 0
 GROUP BY customer_id, window_us, groups
 ORDER BY customer_id, window_us, groups
-LIMIT {row_limit:UInt64}
+LIMIT {row_limit:UInt64} OFFSET {row_offset:UInt64}

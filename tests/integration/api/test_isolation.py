@@ -12,6 +12,8 @@ from tests.support.api_catalog import METER, catalogue, finalized_invoice, guide
 from tests.support.api_stack import Stack, Tenant
 from tests.support.sandbox_process import new_account
 
+DAY = "2024-01-21T00:00:00Z"
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -89,6 +91,11 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "send_events": Attempt("/api/v1/events/bulk", {"events": [event]}, (422,)),
         "query_usage": Attempt(
             "/api/v1/events/usage/meter", {**guide("usage"), "meter_id": "meter_of_the_owner"}, (422,)
+        ),
+        "query_usage_of_meters": Attempt(
+            "/api/v1/events/usage",
+            {"meter_ids": ["meter_of_the_owner"], "start_time": DAY, "end_time": "2024-02-01T00:00:00Z"},
+            (200,),
         ),
         "get_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}"),
         "list_invoices": Attempt("/api/v1/invoices", statuses=(200,)),
