@@ -39,7 +39,10 @@ class TextChangesIn(Model):
 
 
 class TimingBody(Model):
-    """When a change of a price bills for the first time. Without both: in the periods that begin from now on."""
+    """When a change of a price bills for the first time. Without both: in the periods that begin from now on.
+
+    While nobody has subscribed to the plan, a change without `effective_from` holds in every period.
+    """
 
     effective_from: Instant | None = Field(
         default=None,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
@@ -79,7 +79,7 @@ def add_price(
     NotFound `plan_not_found`, `feature_not_found`; Conflict `period_finalized`.
     """
     hold_prices(session, scope, plan_id)
-    if effective_from is None and not _has_subscriptions(session, scope, plan_id):
+    if effective_from is None and not _is_in_use(session, scope, plan_id):
         effective_from, apply_to = now, ApplyTo.EVERY_PERIOD
     start = effective_from or now
     _require_open_periods(session, scope, plan_id, start, apply_to)
@@ -146,6 +146,24 @@ def archive_price(
     return _append(session, scope, ended)
 
 
+def timing_of(
+    session: Session, scope: Scope, price_id: str, effective_from: datetime | None, apply_to: ApplyTo, now: datetime
+) -> tuple[datetime, ApplyTo]:
+    """From when a change of a price holds and how far it reaches, where its moment may be left out.
+
+    Then it holds from now on. While nobody has subscribed to the plan, it takes the place of what came with it.
+    NotFound `price_not_found`.
+    """
+    if effective_from is not None:
+        return effective_from, apply_to
+    # Never before the version that it follows: the clock of another process may be ahead of this one.
+    start = max(now, get_price(session, scope, price_id).created_at)
+    base = version_at(session, scope, price_id, start)
+    if base.apply_to is ApplyTo.EVERY_PERIOD and not _is_in_use(session, scope, base.plan_id):
+        return start, ApplyTo.EVERY_PERIOD
+    return start, apply_to
+
+
 def hold_prices(session: Session, scope: Scope, plan_id: str, *, to_read: bool = False) -> None:
     """Keeps the prices of a plan as they are until the transaction ends; several may do so `to_read`.
 
@@ -178,8 +196,8 @@ def _changes_nothing(base: PriceRecord, new: PriceRecord) -> bool:
     """Whether the terms are the same and reach no period that they do not reach already."""
     if (new.display_name, new.price) != (base.display_name, base.price):
         return False
-    if base.apply_to is ApplyTo.EVERY_PERIOD:
-        return True
+    if ApplyTo.EVERY_PERIOD in {base.apply_to, new.apply_to}:
+        return base.apply_to is ApplyTo.EVERY_PERIOD
     reaches_as_far = new.apply_to is ApplyTo.NEXT_PERIOD or base.apply_to is ApplyTo.RUNNING_PERIOD
     return reaches_as_far and base.effective_from <= new.effective_from
 
@@ -201,12 +219,7 @@ def _require_open_periods(
     of_plan = and_(
         in_scope(Invoice, scope),
         Invoice.status != InvoiceStatus.DRAFT.value,
-        Invoice.id.in_(
-            select(InvoiceLine.invoice_id).where(
-                in_scope(InvoiceLine, scope),
-                InvoiceLine.price_id.in_(select(Price.id).where(in_scope(Price, scope), Price.plan_id == plan_id)),
-            )
-        ),
+        Invoice.id.in_(select(InvoiceLine.invoice_id).where(in_scope(InvoiceLine, scope), _priced_by(scope, plan_id))),
     )
     if apply_to is ApplyTo.NEXT_PERIOD:
         last = session.scalar(
@@ -225,9 +238,15 @@ def _require_open_periods(
         )
 
 
-def _has_subscriptions(session: Session, scope: Scope, plan_id: str) -> bool:
-    of_plan = and_(in_scope(Subscription, scope), Subscription.plan_id == plan_id)
-    return session.scalar(select(Subscription.id).where(of_plan).limit(1)) is not None
+def _is_in_use(session: Session, scope: Scope, plan_id: str) -> bool:
+    """Whether anybody has subscribed to the plan or was billed by it."""
+    subscribed = select(Subscription.id).where(in_scope(Subscription, scope), Subscription.plan_id == plan_id)
+    billed = select(InvoiceLine.id).where(in_scope(InvoiceLine, scope), _priced_by(scope, plan_id))
+    return any(session.scalar(rows.limit(1)) is not None for rows in (subscribed, billed))
+
+
+def _priced_by(scope: Scope, plan_id: str) -> ColumnElement[bool]:
+    return InvoiceLine.price_id.in_(select(Price.id).where(in_scope(Price, scope), Price.plan_id == plan_id))
 
 
 def _insert_version(session: Session, scope: Scope, record: PriceRecord) -> None:

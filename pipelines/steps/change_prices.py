@@ -28,7 +28,7 @@ MOST_PRICES = 100
 
 @dataclass(frozen=True)
 class Timing:
-    """From when a change holds (None: from now on), and whether the running period is billed by it already."""
+    """From when a change holds (None: see `price_changes.timing_of`), and whether it bills the running period."""
 
     effective_from: datetime | None = None
     apply_to: ApplyTo = ApplyTo.NEXT_PERIOD
@@ -87,7 +87,7 @@ def change_price(
     """
     price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
     latest = prices.get_price(session, scope, price_id)
-    start = timing.effective_from or now
+    start, apply_to = price_changes.timing_of(session, scope, price_id, timing.effective_from, timing.apply_to, now)
     base = prices.version_at(session, scope, price_id, start)
     plan = plans.terms_of(session, scope, [base.plan_id])[base.plan_id]
     _require_same(base, plan, changes.fixed)
@@ -98,7 +98,7 @@ def change_price(
         revise_price(base.price, changes.terms),
         start,
         now,
-        timing.apply_to,
+        apply_to,
         changes.display_name,
     )
     if revised.version > latest.version:
@@ -112,8 +112,8 @@ def archive_price(
     """Ends a price; again, it stays as it is. NotFound `price_not_found`; Conflict `period_finalized`."""
     price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
     latest = prices.get_price(session, scope, price_id)
-    start = timing.effective_from or now
-    ended = price_changes.archive_price(session, scope, price_id, start, now, timing.apply_to)
+    start, apply_to = price_changes.timing_of(session, scope, price_id, timing.effective_from, timing.apply_to, now)
+    ended = price_changes.archive_price(session, scope, price_id, start, now, apply_to)
     if ended.version > latest.version:
         _note(session, scope, actor, "price.archived", ended, now)
     return with_plans(session, scope, [ended])[0]

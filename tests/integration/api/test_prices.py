@@ -119,7 +119,8 @@ def test_M1_a_number_that_cannot_be_kept_is_refused_by_its_field(made: Made, num
     assert (answer.status_code, answer.json()["field"]) == (422, "price.unit_price"), answer.text
 
 
-def test_a_changed_price_is_a_new_version_and_the_history_stays_readable(tenant: Tenant, plan: dict[str, Any]) -> None:
+def test_a_changed_price_is_a_new_version_and_the_history_stays_readable(tenant: Tenant) -> None:
+    plan = catalogue(tenant)["plan"]
     price = plan["prices"][0]["id"]
     tiers = [{"up_to": "100", "unit_price": "0.02"}, {"up_to": None, "unit_price": "0.01"}]
     changed = patch(tenant, f"prices/{price}", {"tiers": tiers, "discount_percent": "10"})
@@ -196,6 +197,21 @@ def test_a_price_may_be_sent_back_as_it_was_read(made: Made) -> None:
     price = tenant.get(f"prices/{things['plan']['prices'][0]['id']}").json()
     same = {name: price[name] for name in ("plan_id", "feature_id", "currency", "billing_period", "display_name")}
     assert patch(tenant, f"prices/{price['id']}", {**same, **price["price"]}).json() == price
+
+
+def test_a_slip_that_is_put_right_before_anybody_subscribed_bills_nothing(tenant: Tenant, plan: dict[str, Any]) -> None:
+    price = plan["prices"][0]["id"]
+    changed = patch(tenant, f"prices/{price}", {"discount_percent": "10"}).json()
+    assert (changed["version"], changed["apply_to"]) == (2, "every_period")
+
+
+def test_a_plan_takes_a_hundred_prices_and_no_more(tenant: Tenant) -> None:
+    flat = {"pricing_model": "flat", "amount": "1"}
+    plan = tenant.make("plans", {"name": "Many", "key": "many", "prices": [flat] * 100})
+    refused = tenant.post("prices", {"plan_id": "many", **flat})
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_prices")
+    tenant.make(f"prices/{plan['prices'][0]['id']}/archive", None)
+    assert tenant.post("prices", {"plan_id": "many", **flat}).status_code == 201
 
 
 def test_per_unit_becomes_tiered_and_loses_what_made_it_per_unit(tenant: Tenant, plan: dict[str, Any]) -> None:

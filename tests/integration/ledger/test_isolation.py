@@ -16,6 +16,7 @@ import ledger.store
 from billing.errors import NotFound
 from billing.invoice import PaymentStatus
 from billing.price import parse_price
+from billing.price_version import ApplyTo
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.page import Page
@@ -200,6 +201,9 @@ WRITES: dict[str, Call] = {
         s, scope, have.feature, {"name": "x"}, NOW
     ),
     "features.archive_feature": lambda s, scope, have: features.archive_feature(s, scope, have.feature, NOW),
+    "price_changes.timing_of": lambda s, scope, have: price_changes.timing_of(
+        s, scope, have.price.id, None, ApplyTo.NEXT_PERIOD, NOW
+    ),
     "price_changes.hold_prices": lambda s, scope, have: price_changes.hold_prices(s, scope, have.plan.id),
     "price_changes.add_price": lambda s, scope, have: price_changes.add_price(
         s, scope, have.plan.id, plans.NewPrice(None, "x", FLAT), NOW

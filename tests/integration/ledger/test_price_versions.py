@@ -14,7 +14,7 @@ from billing.price_version import ApplyTo, PriceStatus
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import invoices, plans, prices
-from ledger.store.price_changes import add_price, archive_price, hold_prices, revise_price
+from ledger.store.price_changes import add_price, archive_price, hold_prices, revise_price, timing_of
 from ledger.store.prices import PriceRecord
 from tests.support.at_once import LIMIT_SECONDS, in_threads
 from tests.support.ledger_rows import FEBRUARY, JANUARY, NOW, a_draft, a_plan, a_scope, a_subscription, later, priced
@@ -111,6 +111,38 @@ def test_a_price_added_before_anybody_subscribed_came_with_the_plan_and_later_on
         assert add_price(session, scope, plan.id, later_on, later(days=2)).apply_to is ApplyTo.NEXT_PERIOD
         names = [[name for name, _ in billed(session, scope, plan.id, p)] for p in (JANUARY, FEBRUARY)]
         assert names == [["Pro plan", "Requests", "Support"], ["Pro plan", "Requests", "Support", "Backup"]]
+
+
+def test_before_anybody_subscribed_a_change_takes_the_place_of_what_came_with_the_plan(ledger: Ledger) -> None:
+    december = Period(datetime.fromisoformat("2025-12-01T00:00:00Z"), JANUARY.start)
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        plan = a_plan(session, scope)
+        usage = plan.prices[1].id
+
+        def change(unit_price: str, now: datetime) -> PriceRecord:
+            start, apply_to = timing_of(session, scope, usage, None, ApplyTo.NEXT_PERIOD, now)
+            return revise_price(session, scope, usage, per_unit(unit_price), start, now, apply_to)
+
+        assert change("2", later(days=1)).apply_to is ApplyTo.EVERY_PERIOD
+        assert change("2", later(days=2)).version == 2
+        assert billed(session, scope, plan.id, december) == [("Pro plan", 1), ("Requests", 2)]
+        a_subscription(session, scope, plan_id=plan.id)
+        assert change("3", later(days=3)).apply_to is ApplyTo.NEXT_PERIOD
+        assert billed(session, scope, plan.id, december) == [("Pro plan", 1), ("Requests", 2)]
+
+
+def test_a_change_by_a_process_whose_clock_is_behind_is_not_hidden_by_the_one_before_it(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        plan = a_plan(session, scope)
+        a_subscription(session, scope, plan_id=plan.id)
+        usage = plan.prices[1].id
+        for unit_price, now in (("2", later(seconds=5)), ("3", later(seconds=1))):
+            start, apply_to = timing_of(session, scope, usage, None, ApplyTo.NEXT_PERIOD, now)
+            revise_price(session, scope, usage, per_unit(unit_price), start, now, apply_to)
+        assert prices.version_at(session, scope, usage, later(days=1)).price == per_unit("3")
+        assert billed(session, scope, plan.id, FEBRUARY)[1] == ("Requests", 3)
 
 
 def test_updates_at_once_make_consecutive_versions_and_lose_none(ledger: Ledger) -> None:
