@@ -19,6 +19,7 @@ from api.routes import (
     health,
     invoices,
     me,
+    meter_events,
     meters,
     payments,
     plans,
@@ -34,6 +35,7 @@ __all__ = ["create_app"]
 _RESOURCES = (
     me,
     connections,
+    meter_events,
     meters,
     features,
     plans,

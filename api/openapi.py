@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.schemas.events import BulkIn, BulkOut, BulkProblem, CloudEventIn, EventIn, EventOut
+from api.schemas.meters import MeterBody
 from api.schemas.problem import Problem
 
 __all__ = ["install", "json_answer", "request_body"]
@@ -48,7 +49,7 @@ _TAGS = [
 
 # Schemas of bodies that routes read and write by themselves.
 _ANSWERS: tuple[type[BaseModel], ...] = (Problem, BulkOut, BulkProblem, EventOut)
-_QUESTIONS: tuple[type[BaseModel], ...] = (BulkIn, CloudEventIn, EventIn)
+_QUESTIONS: tuple[type[BaseModel], ...] = (BulkIn, CloudEventIn, EventIn, MeterBody)
 _REFERENCE = "#/components/schemas/{model}"
 
 

@@ -100,7 +100,7 @@ def read_parts(
         name = "queries/usage_levels"
         params |= _level_params(starts, end, min(end, until, sources.as_of))
     parts = [
-        _part(row, meter)
+        part_of(row, meter)
         for customers in _turns(customer_ids)
         for row in warehouse.rows(name, {**params, **customer_params(customers)})
     ]
@@ -135,7 +135,8 @@ def _turns(customer_ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]
         yield customer_ids[first : first + _CUSTOMERS_AT_ONCE]
 
 
-def _part(row: Mapping[str, Any], meter: Meter) -> Part:
+def part_of(row: Mapping[str, Any], meter: Meter) -> Part:
+    """A row of the usage queries, typed."""
     return Part(
         customer_id=row["customer_id"],
         window=from_micros(row["window_us"]),

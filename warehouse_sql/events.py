@@ -1,4 +1,4 @@
-"""Reads single events: by id, in pages, and those that a meter cannot count, has not seen in time, or that conflict."""
+"""Reads single events: by id, in pages, and those that a meter has not seen in time, or that conflict."""
 
 from __future__ import annotations
 
@@ -49,17 +49,6 @@ class EventPage:
 
     items: list[StoredEvent]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class UnusableEvent:
-    """`reason`: `missing`, `not_a_number`, `too_many_decimals` (over 24) or `too_large` (over 38 digits)."""
-
-    customer_id: str
-    event_id: str
-    timestamp: datetime
-    text: str | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,25 +120,6 @@ def list_events(
             last = found[limit - 1]
             return EventPage(found[:limit], _cursor(last.timestamp, last.event_id))
     return EventPage(found, None)
-
-
-def unusable_events(
-    warehouse: Warehouse,
-    scope: Scope,
-    meter: Meter,
-    start: datetime,
-    end: datetime,
-    customer_ids: Sequence[str] | None = None,
-    *,
-    until: datetime = FAR_FUTURE,
-    limit: int = MOST_AT_ONCE,
-) -> list[UnusableEvent]:
-    """Events in [start, end), received up to `until`, that fit the meter and cannot be counted; oldest first."""
-    asked = _in_period(warehouse, scope, meter, start, end, customer_ids, until, limit)
-    return [
-        UnusableEvent(row["customer_id"], row["event_id"], from_micros(row["timestamp_us"]), row["text"], row["reason"])
-        for row in warehouse.rows("queries/unusable_events", asked)
-    ]
 
 
 def late_events(

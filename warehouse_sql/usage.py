@@ -45,7 +45,7 @@ __all__ = [
 class Quantity:
     """`quantity_hash` stands for the identities and contents of the events counted, in no order; it is the same from
     rollups as from the events. Events received after `watermark` are not in it. `builds` are the rollups used, by ISO
-    day. `unusable` events fit the meter and were left out (see `unusable_events`).
+    day. `unusable` events fit the meter and were left out (see `unusable.list_unusable`).
     """
 
     value: Decimal | None

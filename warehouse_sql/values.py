@@ -33,7 +33,7 @@ def value_of(meter: Meter, row: Mapping[str, Any]) -> Decimal | None:
     if aggregation is AggregationType.COUNT_UNIQUE:
         return Decimal(row["distinct_texts"])
     if aggregation is AggregationType.SUM:
-        return _times(Decimal(row["total"]), meter.multiplier)
+        return multiplied(Decimal(row["total"]), meter.multiplier)
     if aggregation is AggregationType.WEIGHTED_SUM:
         return _quotient(row["total"], meter.multiplier, _MICROSECONDS_PER_HOUR)
     if not row["usable"]:
@@ -41,14 +41,15 @@ def value_of(meter: Meter, row: Mapping[str, Any]) -> Decimal | None:
     if aggregation is AggregationType.AVG:
         return _quotient(row["total"], meter.multiplier, row["usable"])
     one = Decimal(row[{AggregationType.MAX: "highest", AggregationType.MIN: "lowest"}.get(aggregation, "latest")])
-    return _times(one, meter.multiplier)
+    return multiplied(one, meter.multiplier)
 
 
-def _times(number: Decimal, multiplier: Decimal | None) -> Decimal:
+def multiplied(number: Decimal, multiplier: Decimal | None) -> Decimal:
+    """The exact product, without spare zeros; the number as it is where there is no multiplier."""
     return number if multiplier is None else Decimal(canonical(EXACT.multiply(number, multiplier)))
 
 
 def _quotient(total: str, multiplier: Decimal | None, divisor: int) -> Decimal:
-    rounded = round_fraction(Fraction(_times(Decimal(total), multiplier)) / divisor, QUOTIENT_DECIMALS)
+    rounded = round_fraction(Fraction(multiplied(Decimal(total), multiplier)) / divisor, QUOTIENT_DECIMALS)
     text = format(rounded, "f").rstrip("0").rstrip(".")
     return Decimal(text or "0")

@@ -13,7 +13,7 @@ from ledger.store import customers, meters
 from warehouse_sql.client import Warehouse
 from warehouse_sql.usage import OrderBy, UsageAnswer, UsageQuery, read_usage
 
-__all__ = ["AnswerOrError", "UsageQuestion", "answer_each", "answer_usage"]
+__all__ = ["AnswerOrError", "UsageQuestion", "answer_each", "answer_usage", "external_ids"]
 
 # What a part of the query is called in the question.
 _ASKED = {"start": "start_time", "end": "end_time", "window": "window_size"}
@@ -55,7 +55,7 @@ def answer_usage(
     with ledger.read() as session:
         meter = meters.get_meter(session, scope, question.meter_id)
     ids = question.customer_ids
-    asked_as = None if ids is None else _external(ledger, warehouse, scope, meter, ids)
+    asked_as = None if ids is None else external_ids(ledger, warehouse, scope, meter, ids)
     query = UsageQuery(
         scope=scope,
         meter=meter,
@@ -93,8 +93,13 @@ def answer_each(
     return answers
 
 
-def _external(ledger: Ledger, warehouse: Warehouse, scope: Scope, meter: Meter, asked: Sequence[str]) -> dict[str, str]:
-    """External id -> the id asked for. Events may come before their customer is created, so those count as well."""
+def external_ids(
+    ledger: Ledger, warehouse: Warehouse, scope: Scope, meter: Meter, asked: Sequence[str]
+) -> dict[str, str]:
+    """External id -> the id asked for. Events may come before their customer is created, so those count as well.
+
+    NotFound `customer_not_found`.
+    """
     found: dict[str, str] = {}
     with ledger.read() as session:
         for customer_id in asked:

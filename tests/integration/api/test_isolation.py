@@ -13,6 +13,7 @@ from tests.support.api_stack import Stack, Tenant
 from tests.support.sandbox_process import new_account
 
 DAY = "2024-01-21T00:00:00Z"
+RANGE = f"start_time={DAY}&end_time=2024-02-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "change_meter": Attempt("/api/v1/meters/meter_of_the_owner", {"name": "Mine"}),
         "archive_meter": Attempt("/api/v1/meters/meter_of_the_owner/archive"),
         "list_meter_versions": Attempt("/api/v1/meters/meter_of_the_owner/versions"),
+        "test_meter": Attempt(
+            "/api/v1/meters/test", {"meter": "meter_of_the_owner", "events": [guide("events")]}, (422,)
+        ),
+        "list_unusable_events": Attempt(f"/api/v1/meters/meter_of_the_owner/unusable-events?{RANGE}"),
+        "get_arrivals": Attempt(f"/api/v1/meters/meter_of_the_owner/arrivals?{RANGE}"),
+        "get_freshness": Attempt("/api/v1/meters/meter_of_the_owner/freshness"),
         "create_feature": Attempt("/api/v1/features", {**guide("features"), "meter_id": "meter_of_the_owner"}, (422,)),
         "get_feature": Attempt(f"/api/v1/features/{ids['feature']}"),
         "list_features": Attempt("/api/v1/features", statuses=(200,)),

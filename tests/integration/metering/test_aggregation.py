@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,23 +15,10 @@ from ingestion.event import Limits
 from ingestion.writer import EventWriter
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from warehouse_sql.client import Warehouse
-from warehouse_sql.events import unusable_events
+from warehouse_sql.unusable import list_unusable
 from warehouse_sql.usage import UsageQuery, read_quantities, read_usage
 
-VECTORS = json.loads((Path(__file__).parents[2] / "data/vectors/aggregation.json").read_text())
 ALL = ("count", "sum", "max", "min", "avg", "latest", "count_unique", "weighted_sum")
-
-
-@pytest.mark.parametrize("case", VECTORS, ids=[case["id"] for case in VECTORS])
-def test_cases_of_other_systems(metering: Warehouse, scope: Scope, case: dict[str, Any]) -> None:
-    events = [{"event_name": "api.request", "customer_id": "acme", **event} for event in case["events"]]
-    decoded = decode_events(json.dumps(events).encode(), Limits(), at("2026-06-01"))
-    assert not decoded.refused
-    EventWriter(metering).write(scope, decoded.events)
-    filters = [(name, "in", tuple(allowed)) for name, allowed in (case.get("filters") or {}).items()]
-    meter = a_meter(case["meter"]["aggregation"], case["meter"]["property"], filters=filters)
-    (row,) = usage(metering, scope, meter, case["start"], case["end"])
-    assert row.value == Decimal(case["expected"]["value"])
 
 
 def test_U2_nothing_is_zero_or_null_by_aggregation_and_a_named_customer_keeps_its_row(
@@ -109,7 +94,7 @@ def test_U3_an_unusable_value_never_counts_and_is_listed_with_its_reason(meterin
         (row,) = usage(metering, scope, a_meter(kind))
         assert (values([row]), row.events, row.unusable) == ([expected], 1, 14)
     assert values(usage(metering, scope, a_meter("count"))) == ["15"]
-    listed = unusable_events(metering, scope, a_meter("sum"), at("2026-01-01"), at("2026-02-01"))
+    listed = list_unusable(metering, scope, a_meter("sum"), at("2026-01-01"), at("2026-02-01")).items
     assert {event.event_id: event.reason for event in listed} == {
         **dict.fromkeys(bad, "not_a_number"),
         "missing": "missing",
@@ -118,7 +103,7 @@ def test_U3_an_unusable_value_never_counts_and_is_listed_with_its_reason(meterin
         "large": "too_large",
         "exponent": "too_large",
     }
-    unique = unusable_events(metering, scope, a_meter("count_unique"), at("2026-01-01"), at("2026-02-01"))
+    unique = list_unusable(metering, scope, a_meter("count_unique"), at("2026-01-01"), at("2026-02-01")).items
     assert {event.event_id for event in unique} == {"missing", "absent"}
 
 

@@ -12,10 +12,11 @@ from billing.scope import Scope
 from tests.integration.metering.conftest import new_scope
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from warehouse_sql.client import Warehouse
-from warehouse_sql.events import late_events, unusable_events
+from warehouse_sql.events import late_events
 from warehouse_sql.instants import to_micros
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.rollups import build_days, dirty_days, drop_old_builds, mismatches
+from warehouse_sql.unusable import list_unusable
 from warehouse_sql.usage import UsageQuery, read_quantities, read_usage, safe_watermark
 
 NOW = at("2026-11-23")
@@ -110,7 +111,7 @@ def test_events_before_event_from_never_count_anywhere(metering: Warehouse, scop
     auto, raw = read_usage(metering, query), read_usage(metering, query, "raw")
     assert (values(auto.rows), values(raw.rows), auto.rollup_days) == (["6"], ["6"], 3)
     assert mismatches(metering, DAYS) == []
-    assert unusable_events(metering, scope, meter, *PERIOD) == []
+    assert list_unusable(metering, scope, meter, *PERIOD).items == []
     late = late_events(metering, scope, meter, *PERIOD, after=at("2026-01-01"))
     assert [one.event_id for one in late] == ["first", "later"]
     # No level until 10:30, for that of 1 was set before it: then 2 for an hour and a half, 4 for a day and a half.
