@@ -7,7 +7,7 @@ from functools import cached_property
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import errors, logs, openapi, reference
+from api import errors, logs, metrics, openapi, reference
 from api.deps import Deps, build_deps
 from api.direct import DirectEvents
 from api.middleware import Observed
@@ -96,4 +96,5 @@ def create_app(deps: Deps | None = None) -> FastAPI:
     app.include_router(health.routes)
     openapi.install(app)
     reference.install(app)
+    metrics.install(app)
     return app

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, Literal, TypeVar, TypeVarTuple, Unpack
 
 from billing.errors import TallyError, TooManyRequests, Unavailable
 from billing.scope import Scope
@@ -119,6 +119,13 @@ class Intake:
     def start(self) -> None:
         """Begins to drain what an earlier process has left."""
         self._drain_if_needed()
+
+    @property
+    def journal_state(self) -> Literal["empty", "draining", "full"]:
+        """Whether events wait on this disk, and whether more of them could."""
+        if self._journal.oldest is None:
+            return "empty"
+        return "full" if self._journal.is_full else "draining"
 
     async def close(self) -> None:
         """Waits for what has been taken in; the journal keeps what the warehouse does not have."""

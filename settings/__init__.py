@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         default=1024 * 1024 * 1024, ge=0, description="Events kept on this disk while the warehouse is down."
     )
 
+    metrics_token: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token for /metrics; empty gives them to this machine only."
+    )
     log_level: str = "INFO"
 
     @field_validator("log_level")

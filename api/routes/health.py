@@ -25,11 +25,12 @@ class HealthOut(Model):
 
 
 class ReadyOut(Model):
-    """`ok` or `down` for each part."""
+    """`ok` or `down` for each part. The journal is `empty`, `draining` (it holds events) or `full`."""
 
     status: Literal["ok", "down"]
     ledger: Literal["ok", "down"]
     warehouse: Literal["ok", "down"]
+    journal: Literal["empty", "draining", "full"]
 
 
 @routes.get("/healthz")
@@ -46,7 +47,12 @@ def readyz(request: Request) -> Response:
     warehouse = _answers("warehouse", deps.warehouse.ping)
     ready = ledger and warehouse
     names = {True: "ok", False: "down"}
-    body = {"status": names[ready], "ledger": names[ledger], "warehouse": names[warehouse]}
+    body = {
+        "status": names[ready],
+        "ledger": names[ledger],
+        "warehouse": names[warehouse],
+        "journal": deps.intake.journal_state,
+    }
     return JSONResponse(body, 200 if ready else 503, {} if ready else {"Retry-After": "2"})
 
 

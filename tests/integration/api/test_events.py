@@ -262,6 +262,8 @@ def test_E5_while_the_warehouse_is_down_events_are_queued_and_count_once_it_is_b
         assert [each["code"] for each in answer.json()["refused"]] == ["empty"]
         ready = http.get("/readyz")
         assert (ready.status_code, ready.json()["warehouse"], ready.json()["ledger"]) == (503, "down", "ok")
+        assert ready.json()["journal"] == "draining"
+        assert "tally_journal_events 3.0" in http.get("/metrics").text
         assert http.get("/healthz").status_code == 200
         port = int(warehouse.url.rpartition(":")[2])
         back = start_warehouse(warehouse.path, user=warehouse.user, password=warehouse.password, port=port)

@@ -55,5 +55,6 @@ def test_it_is_alive_but_not_ready_before_the_stores_are_there(stack: Stack, tmp
     }
     api = start_api({**stack.environment, **nothing}, tmp_path / "api.log", until="/healthz")
     ready = httpx.get(f"{api.url}/readyz", trust_env=False, timeout=30)
-    assert (ready.status_code, ready.json()) == (503, {"status": "down", "ledger": "down", "warehouse": "down"})
+    parts = {"status": "down", "ledger": "down", "warehouse": "down", "journal": "empty"}
+    assert (ready.status_code, ready.json()) == (503, parts)
     assert api.stop() == 0
