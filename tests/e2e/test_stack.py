@@ -57,19 +57,23 @@ def test_a_stack_starts_detached_beside_taken_ports_and_says_what_runs(tally: Ta
     assert set(stack) == {"api", "dagster", "sandbox", "warehouse", "tenant_id", "environment_id", "api_key"}
     assert stack["api"] != f"http://127.0.0.1:{taken_port}"
 
-    me = httpx.get(f"{stack['api']}/api/v1/me", headers={"X-API-Key": stack["api_key"]}, trust_env=False).json()
+    me = httpx.get(
+        f"{stack['api']}/api/v1/me", headers={"X-API-Key": stack["api_key"]}, trust_env=False, timeout=60
+    ).json()
     assert (me["tenant_id"], me["environment_id"]) == (stack["tenant_id"], stack["environment_id"])
-    assert httpx.get(f"{stack['api']}/docs", trust_env=False).status_code == 200
-    assert httpx.get(f"{stack['sandbox']}/", trust_env=False).status_code == 200
-    assert httpx.get(f"{stack['warehouse']}/ping", trust_env=False).text == "Ok.\n"
-    assert httpx.get(f"{stack['dagster']}/server_info", trust_env=False).status_code == 200
+    assert httpx.get(f"{stack['api']}/docs", trust_env=False, timeout=60).status_code == 200
+    assert httpx.get(f"{stack['sandbox']}/", trust_env=False, timeout=60).status_code == 200
+    assert httpx.get(f"{stack['warehouse']}/ping", trust_env=False, timeout=60).text == "Ok.\n"
+    assert httpx.get(f"{stack['dagster']}/server_info", trust_env=False, timeout=60).status_code == 200
 
     # A second `up` starts nothing: it answers with the same stack.
     assert json.loads(tally("up", "--json").stdout) == stack
     assert json.loads(tally("status", "--json").stdout)["running"] is True
 
     other = json.loads(tally("keys", "create", "--tenant", "Another", "--json").stdout)
-    theirs = httpx.get(f"{stack['api']}/api/v1/me", headers={"X-API-Key": other["api_key"]}, trust_env=False).json()
+    theirs = httpx.get(
+        f"{stack['api']}/api/v1/me", headers={"X-API-Key": other["api_key"]}, trust_env=False, timeout=60
+    ).json()
     assert theirs["tenant_id"] == other["tenant_id"] != stack["tenant_id"]
     tally(
         "keys",

@@ -33,7 +33,7 @@ def test_every_route_but_health_and_webhooks_wants_a_key(stack: Stack, tenant: T
     assert open_paths == {"/healthz", "/readyz", "/api/v1/webhooks/stripe/{tenant_id}/{environment_id}"}
     everywhere = itertools.product(guarded, ({}, {"X-API-Key": "tally_test_wrong"}))
     once = itertools.product(guarded[:1], ({"Authorization": "Bearer nobody"}, {"Authorization": "Basic eDp5"}))
-    with httpx.Client(base_url=stack.url, trust_env=False) as nobody:
+    with httpx.Client(base_url=stack.url, trust_env=False, timeout=60) as nobody:
         for (method, path, _), headers in (*everywhere, *once):
             answer = nobody.request(method, path, json={}, headers=headers)
             assert answer.status_code == 401, (method, path, answer.text)
@@ -56,7 +56,9 @@ def test_a_key_without_the_scope_is_refused_by_name_on_every_route(stack: Stack,
 
 
 def test_a_bearer_token_is_the_same_key(stack: Stack, tenant: Tenant) -> None:
-    answer = httpx.get(f"{stack.url}/api/v1/me", headers={"Authorization": f"Bearer {tenant.key}"}, trust_env=False)
+    answer = httpx.get(
+        f"{stack.url}/api/v1/me", headers={"Authorization": f"Bearer {tenant.key}"}, trust_env=False, timeout=60
+    )
     assert answer.json() == tenant.get("me").json()
     assert answer.json()["tenant_id"] == tenant.scope.tenant_id
 

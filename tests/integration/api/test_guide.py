@@ -128,6 +128,7 @@ def _webhook_endpoint(stack: Stack, tenant: Tenant, secret: str) -> dict[str, st
         data={"url": url, "enabled_events[0]": "*"},
         headers=_stripe_headers(secret) | {"Idempotency-Key": f"{tenant.scope.environment_id}:endpoint"},
         trust_env=False,
+        timeout=60,
     )
     assert answer.is_success, answer.text
     endpoint: dict[str, str] = answer.json()
@@ -140,7 +141,7 @@ def _default_card(stack: Stack, secret: str, customer_id: str) -> str | None:
 
 
 def _stripe(stack: Stack, secret: str, path: str) -> dict[str, Any]:
-    answer = httpx.get(f"{stack.sandbox.url}/v1/{path}", headers=_stripe_headers(secret), trust_env=False)
+    answer = httpx.get(f"{stack.sandbox.url}/v1/{path}", headers=_stripe_headers(secret), trust_env=False, timeout=60)
     assert answer.is_success, answer.text
     found: dict[str, Any] = answer.json()
     return found

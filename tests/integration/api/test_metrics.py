@@ -21,9 +21,9 @@ def _figures(text: str) -> dict[str, float]:
 
 
 def test_events_and_inserts_are_counted_and_no_tenant_is_named(stack: Stack, tenant: Tenant) -> None:
-    before = _figures(httpx.get(f"{stack.url}/metrics", trust_env=False).text)
+    before = _figures(httpx.get(f"{stack.url}/metrics", trust_env=False, timeout=60).text)
     tenant.make("events", guide("events"))
-    text = httpx.get(f"{stack.url}/metrics", trust_env=False).text
+    text = httpx.get(f"{stack.url}/metrics", trust_env=False, timeout=60).text
     after = _figures(text)
     assert after["tally_events_total stored"] == before["tally_events_total stored"] + 1
     assert after["tally_insert_seconds_count"] == before["tally_insert_seconds_count"] + 1
@@ -32,14 +32,14 @@ def test_events_and_inserts_are_counted_and_no_tenant_is_named(stack: Stack, ten
 
 
 def test_what_a_proxy_hands_on_is_not_from_this_machine(stack: Stack) -> None:
-    answer = httpx.get(f"{stack.url}/metrics", headers={"X-Forwarded-For": "203.0.113.9"}, trust_env=False)
+    answer = httpx.get(f"{stack.url}/metrics", headers={"X-Forwarded-For": "203.0.113.9"}, trust_env=False, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (403, "metrics_only_here")
 
 
 def test_with_a_token_set_it_is_needed_from_everywhere(stack: Stack, tmp_path: Path) -> None:
     settings = {**stack.environment, "TALLY_HOME": str(tmp_path), "TALLY_METRICS_TOKEN": "figures-please"}
     with running_api(settings, tmp_path / "api.log") as api:
-        refused = httpx.get(f"{api.url}/metrics", trust_env=False)
+        refused = httpx.get(f"{api.url}/metrics", trust_env=False, timeout=60)
         assert (refused.status_code, refused.json()["code"]) == (401, "metrics_token_wrong")
         headers = {"Authorization": "Bearer figures-please", "X-Forwarded-For": "203.0.113.9"}
-        assert httpx.get(f"{api.url}/metrics", headers=headers, trust_env=False).status_code == 200
+        assert httpx.get(f"{api.url}/metrics", headers=headers, trust_env=False, timeout=60).status_code == 200

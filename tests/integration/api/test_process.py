@@ -34,7 +34,7 @@ def test_a_taken_port_is_told(stack: Stack) -> None:
     done = _start("--port", stack.url.rpartition(":")[2], **stack.environment)
     assert done.returncode == 1
     assert "cannot be used" in done.stderr
-    assert httpx.get(f"{stack.url}/healthz", trust_env=False).is_success
+    assert httpx.get(f"{stack.url}/healthz", trust_env=False, timeout=60).is_success
 
 
 def test_a_signal_ends_it_cleanly_and_kill_9_leaves_the_port_free(stack: Stack, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def _deliver(stack: Stack, tenant: Tenant, body: bytes, signature: str | None) -
     scope = tenant.scope
     url = f"{stack.url}/api/v1/webhooks/stripe/{scope.tenant_id}/{scope.environment_id}"
     headers = {"Content-Type": "application/json"} | ({} if signature is None else {"Stripe-Signature": signature})
-    return httpx.post(url, content=body, headers=headers, trust_env=False)
+    return httpx.post(url, content=body, headers=headers, trust_env=False, timeout=60)
 
 
 def _stored(stack: Stack, tenant: Tenant) -> dict[str, str]:
@@ -87,7 +87,7 @@ def test_S3_an_unverified_delivery_is_refused_without_an_echo_and_not_stored(sta
 def test_a_delivery_to_nobody_says_no_more_than_one_with_a_bad_signature(stack: Stack, tenant: Tenant) -> None:
     body = _event("evt_lost")
     assert _deliver(stack, tenant, body, _signature(body)).status_code == 400
-    nobody = httpx.post(f"{stack.url}/api/v1/webhooks/stripe/none/none", content=body, trust_env=False)
+    nobody = httpx.post(f"{stack.url}/api/v1/webhooks/stripe/none/none", content=body, trust_env=False, timeout=60)
     assert nobody.status_code == 400
 
 

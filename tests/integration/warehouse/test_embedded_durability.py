@@ -93,7 +93,7 @@ def test_a_second_server_on_one_data_directory_is_refused_with_a_reason(tmp_path
         with pytest.raises(RuntimeError) as refused:
             start_warehouse(tmp_path / "data")
         assert f"is in use by another warehouse server (process {server.pid})" in str(refused.value)
-        assert httpx.get(server.url + "/ping").text == "Ok.\n"
+        assert httpx.get(server.url + "/ping", timeout=60).text == "Ok.\n"
 
 
 @pytest.mark.parametrize(

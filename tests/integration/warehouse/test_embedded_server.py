@@ -254,10 +254,10 @@ def test_a_request_without_the_right_account_is_refused(
 ) -> None:
     words = {"user": warehouse_server.user, "password": warehouse_server.password}
     headers = {name: value.format_map(words) for name, value in account.items()}
-    reply = httpx.post(warehouse_server.url, content=b"SELECT 1" + b" " * 200_000, headers=headers)
+    reply = httpx.post(warehouse_server.url, content=b"SELECT 1" + b" " * 200_000, headers=headers, timeout=60)
     assert (reply.status_code, reply.headers["X-ClickHouse-Exception-Code"]) in {(401, "194"), (403, "516")}
     assert warehouse_server.password not in reply.text
-    assert httpx.get(warehouse_server.url + "/ping").text == "Ok.\n"
+    assert httpx.get(warehouse_server.url + "/ping", timeout=60).text == "Ok.\n"
 
 
 @pytest.mark.parametrize("place", ["headers", "basic", "url"])
@@ -271,6 +271,7 @@ def test_an_account_is_read_from_every_place_where_clickhouse_reads_it(
         headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password} if place == "headers" else None,
         auth=(user, password) if place == "basic" else None,
         params={"user": user, "password": password} if place == "url" else None,
+        timeout=60,
     )
     assert reply.text == "1\n"
 
