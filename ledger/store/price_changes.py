@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
@@ -216,11 +216,11 @@ def _require_open_periods(
     """Conflict `period_finalized` where a period that the version would reach has a final invoice."""
     if apply_to is ApplyTo.EVERY_PERIOD:
         return
-    of_plan = and_(
-        in_scope(Invoice, scope),
-        Invoice.status != InvoiceStatus.DRAFT.value,
-        Invoice.id.in_(select(InvoiceLine.invoice_id).where(in_scope(InvoiceLine, scope), _priced_by(scope, plan_id))),
+    # Asked of each invoice, of which few are this late, and not of all lines that there ever were.
+    has_line = exists().where(
+        in_scope(InvoiceLine, scope), InvoiceLine.invoice_id == Invoice.id, _priced_by(scope, plan_id)
     )
+    of_plan = and_(in_scope(Invoice, scope), Invoice.status != InvoiceStatus.DRAFT.value, has_line)
     if apply_to is ApplyTo.NEXT_PERIOD:
         last = session.scalar(
             select(func.max(Invoice.period_start)).where(of_plan, Invoice.period_start >= effective_from)
