@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 
 from starlette.concurrency import run_in_threadpool
 
 from api.callers import Callers
+from api.limits import limits_of
 from api.names import CustomerNames
 from api.worker import Worker
 from billing.errors import Unavailable
@@ -27,7 +28,7 @@ from pipelines.steps.stripe_sweep import sweep
 from settings import Settings
 from warehouse_sql.client import Warehouse
 
-__all__ = ["Deps", "build_deps", "limits_of"]
+__all__ = ["Deps", "build_deps"]
 
 # Small, so that a stop does not wait long and that fresh work is not held up by a backlog.
 _AT_ONCE = 20
@@ -123,18 +124,4 @@ def build_deps(settings: Settings) -> Deps:
         verify_webhook=verify,
         settings=settings,
         limits=limits_of(settings),
-    )
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The bounds of events that the settings name."""
-    return Limits(
-        body_bytes=settings.max_body_bytes,
-        decompressed_bytes=settings.max_decompressed_bytes,
-        events=settings.max_events_per_request,
-        future=timedelta(seconds=settings.max_future_seconds),
-        properties=settings.max_properties,
-        property_key_length=settings.max_property_key_length,
-        property_bytes=settings.max_property_bytes,
-        depth=settings.max_property_depth,
     )

@@ -11,7 +11,17 @@ from cli.stack.state import read_state
 from pipelines import launch
 from settings import load_settings
 
-__all__ = ["BILLING_ASSETS", "USAGE_ASSETS", "backfill", "bill", "run_assets"]
+__all__ = [
+    "BILLING_ASSETS",
+    "USAGE_ASSETS",
+    "FromOption",
+    "JsonOption",
+    "ToOption",
+    "backfill",
+    "bill",
+    "read_day",
+    "run_assets",
+]
 
 USAGE_ASSETS = ("events_reconciled", "usage_hourly")
 BILLING_ASSETS = (
@@ -29,7 +39,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 def backfill(start: FromOption, to: ToOption = None, as_json: JsonOption = False) -> None:
     """Build (or build again) the usage rollups of a range of days. Always safe: an unchanged day stays as it is."""
-    _run(USAGE_ASSETS, _day(start, "--from"), _day(to or start, "--to"), as_json)
+    _run(USAGE_ASSETS, read_day(start, "--from"), read_day(to or start, "--to"), as_json)
 
 
 def bill(
@@ -38,7 +48,7 @@ def bill(
     as_json: JsonOption = False,
 ) -> None:
     """Bill every subscription whose period ends in the days, and sync. Running it again bills nothing twice."""
-    _run(BILLING_ASSETS, _day(day, "--day"), _day(to or day, "--to"), as_json)
+    _run(BILLING_ASSETS, read_day(day, "--day"), read_day(to or day, "--to"), as_json)
 
 
 def run_assets(
@@ -75,7 +85,8 @@ def _run(assets: tuple[str, ...], first: date, last: date, as_json: bool) -> Non
         raise typer.Exit(1)
 
 
-def _day(text: str, option: str) -> date:
+def read_day(text: str, option: str) -> date:
+    """The day that an option names; ends the command where it is none."""
     try:
         return date.fromisoformat(text)
     except ValueError:

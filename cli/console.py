@@ -6,9 +6,10 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-__all__ = ["fail", "out", "print_json", "say"]
+__all__ = ["fail", "out", "print_json", "progress", "say"]
 
 # A file or pipe has no width of its own; the demo's table needs more than the usual 80.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
@@ -36,6 +37,19 @@ def say(service: str, line: str) -> None:
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on stdout, for machines."""
     typer.echo(json.dumps(value))
+
+
+def progress(*, shown: bool = True) -> Progress:
+    """A progress bar on stderr: a name, how far it is, and the `note` of its task. Quiet where nobody looks on."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeRemainingColumn(),
+        console=_err,
+        disable=not shown or not _err.is_terminal,
+    )
 
 
 def fail(message: str, hint: str | None = None, code: int = 1) -> NoReturn:

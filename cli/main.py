@@ -1,8 +1,10 @@
-"""Puts the commands together. Exit codes: 0 done, 1 failed or not proven, 2 called wrongly."""
+"""Puts the commands together. Exit codes: 0 done, 1 failed or not proven, 2 called wrongly; an import
+that is done but for rows that were refused ends with 3.
+"""
 
 import typer
 
-from cli import bill, demo_command, keys, migrate, stack_commands, stripe_sandbox
+from cli import bill, demo_command, export_command, import_command, keys, migrate, stack_commands, stripe_sandbox
 
 app = typer.Typer(
     name="tally",
@@ -16,6 +18,8 @@ app.command("status")(stack_commands.status)
 app.command("down")(stack_commands.down)
 app.command("demo")(demo_command.demo)
 app.command("migrate")(migrate.migrate)
+app.command("import")(import_command.import_files)
+app.command("export")(export_command.export_events)
 app.command("backfill")(bill.backfill)
 app.command("bill")(bill.bill)
 app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         description="`id:key[,id:key]` Fernet keys that seal provider secrets; the first one seals, all of them open.",
     )
 
+    api_key: SecretStr = Field(default=SecretStr(""), description="Key of `tally import` and `tally export`.")
     public_url: str = Field(default="http://127.0.0.1:8080", description="Where customers and Stripe reach the API.")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people reach the Dagster UI.")
 

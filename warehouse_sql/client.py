@@ -92,15 +92,20 @@ class Warehouse:
         result = self._read(name, lambda client: client.query(text, parameters=bound, settings=options))
         return list(result.named_results())
 
+    def table(
+        self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> pa.Table:
+        """The result as an Arrow table. Cast Decimal256, UUID, Enum and DateTime in the SQL."""
+        text, bound, options = sql(name), _params(params), self._read_settings(name, settings)
+        return self._read(
+            name, lambda client: client.query_arrow(text, parameters=bound, settings=options, use_strings=True)
+        )
+
     def frame(
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> pl.DataFrame:
-        """The result as a Polars frame, by way of Arrow. Cast Decimal256, UUID, Enum and DateTime in the SQL."""
-        text, bound, options = sql(name), _params(params), self._read_settings(name, settings)
-        table = self._read(
-            name, lambda client: client.query_arrow(text, parameters=bound, settings=options, use_strings=True)
-        )
-        frame = pl.from_arrow(table)
+        """The result as a Polars frame, by way of `table`."""
+        frame = pl.from_arrow(self.table(name, params, settings))
         if not isinstance(frame, pl.DataFrame):
             raise TypeError(f"{name} did not return a table")
         return frame

@@ -50,6 +50,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def imports(self) -> Path:
+        """How far imports of files have come."""
+        return self.root / "imports"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the running supervisor."""
         return self.root / "run" / "lock"

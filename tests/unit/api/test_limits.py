@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from api.deps import limits_of
+from api.limits import limits_of
 from ingestion.event import Limits
 from settings import Settings, load_settings
 

@@ -1,0 +1,1 @@
+"""`tally import`: what is sent, what was acknowledged, what was refused."""
