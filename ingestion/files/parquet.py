@@ -38,7 +38,7 @@ class ParquetFile:
         self._path = path
         try:
             # With a buffer a column is read as it is needed, without one a whole row group's at once.
-            self._file = pq.ParquetFile(path, buffer_size=1 << 20)
+            self._file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise InvalidInput("file_not_parquet", f"{path} is not a Parquet file: {error}") from error
         self.columns = tuple(self._file.schema_arrow.names)

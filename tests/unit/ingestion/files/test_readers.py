@@ -276,7 +276,7 @@ def test_rows_after_one_are_the_same_rows_as_when_all_are_read(tmp_path: Path, n
 
 
 def test_a_large_file_is_read_without_holding_it(tmp_path: Path) -> None:
-    held = 12_000_000
+    held = 20_000_000  # of 50 MB
     text = "x" * 10_000
     lines = tmp_path / "e.ndjson.gz"
     line = json.dumps({"event_name": "a", "customer_id": "c", "timestamp": AT, "text": text}).encode()
