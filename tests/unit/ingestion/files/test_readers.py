@@ -59,7 +59,7 @@ def _read(path: Path, mapping: ColumnMapping | None = None, **options: Any) -> t
 def _properties(path: Path, mapping: ColumnMapping | None = None) -> list[dict[str, str | None]]:
     events, bad = _read(path, mapping)
     assert bad == []
-    return [event.properties for event in events]
+    return [event.texts() for event in events]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_columns_that_are_named_as_fields_are_fields_and_all_others_are_properti
     assert [(each.event_id, each.event_name, each.customer_id) for each in events] == [
         ("e1", "api.request", "acme"), ("e2", "a", "42"),
     ]  # fmt: skip
-    assert [each.properties for each in events] == [{"tokens": "12.50"}, {"tokens": "1e3", "model": "é"}]
+    assert [each.texts() for each in events] == [{"tokens": "12.50"}, {"tokens": "1e3", "model": "é"}]
     assert {each.timestamp for each in events} == {datetime(2024, 3, 1, 10, tzinfo=UTC)}
 
 
@@ -93,7 +93,7 @@ def test_columns_are_mapped_set_and_chosen(csv_file: Callable[[str], Path]) -> N
     mapping = ColumnMapping("f1", columns, {"event_name": "api.request"})
     [event] = _read(path, mapping)[0]
     assert (event.customer_id, event.event_name) == ("acme", "api.request")
-    assert event.properties == {"a": "1", "b": "2", "customer_id": "x", "event_name": "y"}
+    assert event.texts() == {"a": "1", "b": "2", "customer_id": "x", "event_name": "y"}
     assert _properties(path, ColumnMapping("f1", columns, properties=["b"])) == [{"b": "2"}]
 
 
@@ -116,7 +116,7 @@ def test_E4_a_row_of_a_csv_that_cannot_be_read_is_refused_by_its_number(tmp_path
     ]
     path.write_bytes(b"\xef\xbb\xbfevent_name,customer_id,timestamp,n\n" + b"".join(rows) + b'a,"c')
     events, bad = _read(path)
-    assert [event.properties["n"] for event in events] == ["1", "x\ny", "1"]
+    assert [event.texts()["n"] for event in events] == ["1", "x\ny", "1"]
     assert bad == [
         (2, "wrong_number_of_cells", None),
         (3, "not_utf8", None),
@@ -164,7 +164,7 @@ def test_lines_keep_the_json_that_was_written(tmp_path: Path, suffix: str) -> No
     path.write_bytes(PACKERS[suffix](b"\xef\xbb\xbf" + b"\r\n\n".join(start + each for each in more)))
     events, bad = _read(path)
     assert bad == []
-    assert [(event.identity, event.customer_id, event.properties) for event in events] == [
+    assert [(event.identity, event.customer_id, event.texts()) for event in events] == [
         ("file_f1_1", "7", {"n": "123456789012345678.10", "o": '{"a": 1.50}', "o.a": "1.50", "z": None}),
         ("file_f1_3", "7", {"n": "1e5", "s": "x"}),
     ]
