@@ -14,6 +14,7 @@ from api.middleware import Observed
 from api.routes import (
     connections,
     customers,
+    event_log,
     events,
     features,
     health,
@@ -44,6 +45,7 @@ _RESOURCES = (
     payments,
     subscriptions,
     events,
+    event_log,
     usage,
     invoices,
     webhooks,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +22,7 @@ from integrations.stripe.gateway import StripeGateway
 from integrations.stripe.webhooks import verify
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox
+from pipelines.steps.apply_corrections import apply_corrections
 from pipelines.steps.connections import Gateways
 from pipelines.steps.stripe_backlog import overdue_work
 from pipelines.steps.stripe_sweep import sweep
@@ -32,6 +33,7 @@ __all__ = ["Deps", "build_deps"]
 
 # Small, so that a stop does not wait long and that fresh work is not held up by a backlog.
 _AT_ONCE = 20
+_REQUEST_IS_OVER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,18 @@ class Deps:
         return Gateways(self.ledger, self.box, self.gateway_factory)
 
     def _work_off(self) -> int:
-        """A bounded round over the inbox and the outbox; returns how much of it got done."""
+        """A bounded round over corrections, the inbox and the outbox; returns how much of it got done."""
+        return self._finish_corrections() + self._sweep()
+
+    def _finish_corrections(self) -> int:
+        """Those whose request has died: the others finish their own."""
+        try:
+            return apply_corrections(self.ledger, self.warehouse, self.clock(), after=_REQUEST_IS_OVER).applied
+        except Unavailable:
+            # They wait in the ledger; the provider's work need not wait for the warehouse.
+            return 0
+
+    def _sweep(self) -> int:
         # A look first: claiming takes the ledger's write lock, which an idle round has no business with.
         if self.sealing is None or not overdue_work(self.ledger, self.clock()):
             return 0

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.schemas.event_log import AmendIn
 from api.schemas.events import BulkIn, BulkOut, BulkProblem, CloudEventIn, EventIn, EventOut
 from api.schemas.meters import MeterBody
 from api.schemas.problem import Problem
@@ -49,7 +50,7 @@ _TAGS = [
 
 # Schemas of bodies that routes read and write by themselves.
 _ANSWERS: tuple[type[BaseModel], ...] = (Problem, BulkOut, BulkProblem, EventOut)
-_QUESTIONS: tuple[type[BaseModel], ...] = (BulkIn, CloudEventIn, EventIn, MeterBody)
+_QUESTIONS: tuple[type[BaseModel], ...] = (AmendIn, BulkIn, CloudEventIn, EventIn, MeterBody)
 _REFERENCE = "#/components/schemas/{model}"
 
 

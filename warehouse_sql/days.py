@@ -61,7 +61,7 @@ def choose_sources(
     `meter` is `meter_params(…)`. Without `rollups` everything comes from the events.
     """
     days = days_of(start, end)
-    known = warehouse.rows("queries/usage_days", {**_only_asked(meter), "first_day": days[0], "last_day": days[-1]})
+    known = warehouse.rows("queries/usage_days", days_params(meter, days[0], days[-1]))
     builds = {row["day"]: row["build"] for row in known if rollups and _is_clean(row, until)}
     cut = {hour_of(edge) for edge in (start, *edges, end) if edge != hour_of(edge)}
     cut = {hour for hour in cut if hour.date() in builds}
@@ -81,6 +81,12 @@ def choose_sources(
     )
 
 
+def days_params(meter: dict[str, Any], first_day: date, last_day: date) -> dict[str, Any]:
+    """What is asked about a meter's days; `meter` is `meter_params(…)`."""
+    names = ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version")
+    return {**{name: meter[name] for name in names}, "first_day": first_day, "last_day": last_day}
+
+
 def hour_range(start: datetime, end: datetime) -> dict[str, Any]:
     """The hours and days that [start, end) touches, as `counted_events` takes them."""
     last = end.astimezone(UTC) - MICROSECOND
@@ -95,7 +101,3 @@ def hour_range(start: datetime, end: datetime) -> dict[str, Any]:
 def _is_clean(row: dict[str, Any], until: datetime) -> bool:
     seen_us = min(row["watermark_us"], to_micros(until))
     return bool(row["build"] and row["arrived_us"] <= seen_us and row["corrected_us"] <= row["started_us"])
-
-
-def _only_asked(meter: dict[str, Any]) -> dict[str, Any]:
-    return {name: meter[name] for name in ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version")}

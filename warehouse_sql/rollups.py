@@ -15,7 +15,8 @@ import msgspec
 from billing.meter import AggregationType, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
-from warehouse_sql.instants import to_micros
+from warehouse_sql.days import days_params
+from warehouse_sql.instants import from_micros, to_micros
 from warehouse_sql.meters import meter_params
 from warehouse_sql.reconcile import supersede_duplicates
 
@@ -36,6 +37,25 @@ class DayBuild:
     watermark: datetime
     rows: int
     events: int
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentBuild:
+    """The rollup of one meter and day that is read now: it holds what was received up to `watermark`, and leaves out
+    what was superseded before `started_at`.
+    """
+
+    build: int
+    watermark: datetime
+    started_at: datetime
+
+
+def current_build(warehouse: Warehouse, scope: Scope, meter: Meter, day: date) -> CurrentBuild | None:
+    """None where there is none: the day is read from the events."""
+    row = warehouse.rows("queries/usage_days", days_params(meter_params(scope, meter), day, day))[0]
+    if not row["build"]:
+        return None
+    return CurrentBuild(row["build"], from_micros(row["watermark_us"]), from_micros(row["started_us"]))
 
 
 def build_days(

@@ -18,7 +18,9 @@ __all__ = [
     "BulkProblem",
     "CloudEventIn",
     "EventIn",
+    "EventName",
     "EventOut",
+    "Identifier",
     "RefusedOut",
 ]
 

@@ -4,6 +4,7 @@ from ledger.models.base import Base
 from ledger.models.checkout import Checkout
 from ledger.models.connection import Connection, Mapping
 from ledger.models.customer import Customer
+from ledger.models.event_correction import EventCorrection
 from ledger.models.feature import Feature, FeatureVersion
 from ledger.models.invoice import Invoice, InvoiceCounter, InvoiceLine
 from ledger.models.key import ApiKey
@@ -24,6 +25,7 @@ __all__ = [
     "Connection",
     "Customer",
     "Environment",
+    "EventCorrection",
     "Feature",
     "FeatureVersion",
     "GateResult",

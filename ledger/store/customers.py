@@ -120,6 +120,17 @@ def external_ids(session: Session, scope: Scope, ids: Collection[str]) -> dict[s
     }
 
 
+def hold_customers(session: Session, scope: Scope, external_ids: Collection[str]) -> list[CustomerRecord]:
+    """Those that exist, their rows locked until the transaction ends, always in the same order.
+
+    Whoever finalizes an invoice and whoever corrects an event of a period holds the customer: one waits for the other.
+    """
+    rows = select(Customer).where(in_scope(Customer, scope), Customer.external_id.in_(external_ids))
+    # Only against each other: a new invoice or subscription of the customer need not wait.
+    held = session.scalars(rows.order_by(Customer.id).with_for_update(key_share=True))
+    return [_record(row) for row in held]
+
+
 def update_customer(session: Session, scope: Scope, customer_id: str, changes: CustomerChanges) -> CustomerRecord:
     """Changes the keys that are present. NotFound `customer_not_found`."""
     found = get_customer(session, scope, customer_id)

@@ -1,7 +1,7 @@
 """Lists of invoices: a caller's, and those that the pipelines have work on."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from sqlalchemy import and_, exists, select
@@ -37,6 +37,33 @@ def list_invoices(
     rows = rows.where(*(column == value for column, value in wanted.items() if value is not None))
     page = paginate(session, rows, Invoice.created_at, Invoice.id, lambda row: row, cursor, limit)
     return Page(with_lines(session, scope, page.items), page.next_cursor)
+
+
+def finalized_after(session: Session, scope: Scope, customer_id: str, moment: datetime) -> list[InvoiceRecord]:
+    """A customer's finalized invoices whose period ends after `moment`, oldest period first; our id."""
+    rows = select(Invoice).where(
+        in_scope(Invoice, scope),
+        Invoice.customer_id == customer_id,
+        Invoice.status == InvoiceStatus.FINALIZED.value,
+        Invoice.period_end > moment,
+    )
+    return with_lines(session, scope, list(session.scalars(rows.order_by(Invoice.period_start, Invoice.id))))
+
+
+def of_periods(
+    session: Session, scope: Scope, periods: Collection[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], InvoiceRecord]:
+    """The invoices of periods, each named by its subscription and start; those that have one."""
+    wanted = set(periods)
+    subscription_ids = {subscription_id for subscription_id, _ in wanted}
+    rows = select(Invoice).where(in_scope(Invoice, scope), Invoice.subscription_id.in_(subscription_ids))
+    starts = {start for _, start in wanted}
+    found = with_lines(session, scope, list(session.scalars(rows.where(Invoice.period_start.in_(starts)))))
+    return {
+        (invoice.subscription_id, invoice.period.start): invoice
+        for invoice in found
+        if invoice.subscription_id is not None and (invoice.subscription_id, invoice.period.start) in wanted
+    }
 
 
 def drafts_of(

@@ -17,7 +17,7 @@ from ledger.ids import new_id
 from ledger.models import Invoice
 from ledger.store.invoice_lines import LineRecord, write_lines
 from ledger.store.invoice_numbers import hold_numbers, take_number
-from ledger.store.invoice_queries import drafts_of, list_invoices, to_sync
+from ledger.store.invoice_queries import drafts_of, finalized_after, list_invoices, of_periods, to_sync
 from ledger.store.invoice_record import InvoiceRecord, with_lines
 from ledger.store.rows import affected, in_scope, insert_new, scoped
 from ledger.store.subscriptions import SubscriptionRecord
@@ -28,8 +28,10 @@ __all__ = [
     "drafts_of",
     "ensure_draft",
     "finalize",
+    "finalized_after",
     "get_invoice",
     "list_invoices",
+    "of_periods",
     "record_payment_state",
     "replace_lines",
     "set_links",

@@ -21,7 +21,9 @@ from ledger.store.tenants import get_environment
 
 ALL_SCOPES = frozenset(
     {
+        "events:read",
         "events:write",
+        "events:correct",
         "usage:read",
         "catalog:read",
         "catalog:write",

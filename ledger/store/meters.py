@@ -119,6 +119,13 @@ def list_meters(
     return Page([_record(found[row.id], row) for row in page.items], page.next_cursor)
 
 
+def meters_listening_to(session: Session, scope: Scope, event_name: str) -> list[MeterValue]:
+    """The latest versions of the meters that read events of this name, oldest meter first."""
+    rows = _versions().where(in_scope(Meter, scope), MeterVersion.version == Meter.latest_version)
+    found = (_value(row) for row in session.scalars(rows.order_by(Meter.created_at, Meter.id)))
+    return [meter for meter in found if meter.event_name == event_name]
+
+
 def all_meters(session: Session) -> list[tuple[Scope, MeterValue]]:
     """The latest version of every meter of every environment."""
     rows = _versions().where(MeterVersion.version == Meter.latest_version)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
@@ -110,6 +110,17 @@ def list_subscriptions(
     if status is not None:
         rows = rows.where(Subscription.status == status)
     return paginate(session, rows, Subscription.created_at, Subscription.id, _record, cursor, limit)
+
+
+def subscriptions_at(session: Session, scope: Scope, customer_id: str, moment: datetime) -> list[SubscriptionRecord]:
+    """A customer's subscriptions that had begun by `moment` and not ended, oldest first; our id."""
+    rows = select(Subscription).where(
+        in_scope(Subscription, scope),
+        Subscription.customer_id == customer_id,
+        Subscription.start_date <= moment,
+        or_(Subscription.end_date.is_(None), Subscription.end_date > moment),
+    )
+    return [_record(row) for row in session.scalars(rows.order_by(Subscription.start_date, Subscription.id))]
 
 
 def billable(session: Session, start: datetime, end: datetime) -> list[tuple[Scope, SubscriptionRecord]]:

@@ -25,7 +25,7 @@ __all__ = ["events_reconciled", "usage_hourly"]
 def events_reconciled(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        done = reconcile_events(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags))
+        done = reconcile_events(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
     shown = ("event_name", "customer_id", "event_id", "timestamp", "ingested_at", "winner_event_id", "winner_timestamp")
     return dg.MaterializeResult(
         metadata={
@@ -33,6 +33,8 @@ def events_reconciled(context: dg.AssetExecutionContext, tally: dg.ResourceParam
             "received": done.run.received,
             "duplicates": done.run.duplicates,
             "conflicts": done.run.conflicts,
+            "corrections finished": done.corrections.applied,
+            "corrections waiting": done.corrections.failed,
             "days touched": table(("day",), [(day,) for day in done.run.days]),
             "conflicts of these days": table(
                 ("environment", *shown),

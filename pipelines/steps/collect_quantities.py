@@ -14,6 +14,7 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import customers, quantities
 from ledger.store.quantities import QuantityRecord
+from pipelines.steps.apply_corrections import apply_corrections
 from pipelines.steps.billing_day import Due, billing_day, hold_if_open
 from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, DuePrice
@@ -54,10 +55,11 @@ def collect_quantities(
 ) -> Collected:
     """Read and record the quantities of the periods that end in [start, end) and have no final invoice.
 
-    Reconciles first and reads what was received up to there, so that no duplicate can be in a quantity (E3) and the
-    same quantity can be read again later. A quantity that is recorded like that already is not written again: its
-    watermark stays, and with it every byte of the draft. Raises Unavailable when warehouse or ledger is.
+    Finishes corrections, reconciles, and reads what was received up to there, so that no duplicate can be in a quantity
+    (E3) and the same quantity can be read again later. A quantity that is recorded like that already is not written
+    again: its watermark stays, and with it every byte of the draft. Raises Unavailable when warehouse or ledger is.
     """
+    apply_corrections(ledger, warehouse, now)
     watermark = supersede_duplicates(warehouse).watermark
     with ledger.read() as session:
         day = billing_day(session, start, end, now)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, invoices
+from ledger.store import audit, customers, invoices
 from ledger.store.invoice_numbers import hold_numbers
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import hold_prices
@@ -68,6 +68,8 @@ def _finalize(session: Session, scope: Scope, draft: InvoiceRecord, now: datetim
     # after the look at the draft's reasons.
     hold_numbers(session, scope, now)
     hold_prices(session, scope, due.subscription.plan_id, to_read=True)
+    # And the customer: an event of the period is corrected before this is decided, or finds the invoice final.
+    customers.hold_customers(session, scope, [customers.get_customer(session, scope, draft.customer_id).external_id])
     if not hold_if_open(session, due):
         return None
     draft = invoices.get_invoice(session, scope, draft.id)

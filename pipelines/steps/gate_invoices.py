@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from billing.invoice import content_hash
 from billing.scope import Scope
-from ledger.store import gates, quantities
+from ledger.store import customers, event_corrections, gates, quantities
 from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.prices import PriceRecord, prices_billed_in
@@ -24,6 +24,7 @@ from pipelines.steps.isolation import Failure
 
 __all__ = [
     "ACCEPTED",
+    "Corrections",
     "Gate",
     "GateReport",
     "Outcome",
@@ -82,17 +83,33 @@ class GateReport:
         return not self.refused and not self.failures
 
 
-def quantities_hash(recorded: Sequence[QuantityRecord]) -> str:
-    """Stands for all quantities of a period."""
+@dataclass(frozen=True)
+class Corrections:
+    """How many events that may weigh in a period were voided or amended, and how many of these are applied."""
+
+    decided: int = 0
+    applied: int = 0
+
+    @classmethod
+    def of(cls, session: Session, due: Due) -> "Corrections":
+        customer = customers.get_customer(session, due.scope, due.subscription.customer_id)
+        return cls(*event_corrections.state_of(session, due.scope, customer.external_id, due.service.end))
+
+
+def quantities_hash(recorded: Sequence[QuantityRecord], corrections: Corrections) -> str:
+    """Stands for all quantities of a period, and for the corrections that events had seen when they were looked at."""
     return content_hash(
         [
-            {
-                "price": [quantity.price_id, quantity.price_version],
-                "meter": [quantity.meter_id, quantity.meter_version],
-                "quantity": quantity.quantity,
-                "events": quantity.quantity_hash,
-            }
-            for quantity in sorted(recorded, key=lambda quantity: quantity.price_id)
+            {"corrections": [corrections.decided, corrections.applied]},
+            *(
+                {
+                    "price": [quantity.price_id, quantity.price_version],
+                    "meter": [quantity.meter_id, quantity.meter_version],
+                    "quantity": quantity.quantity,
+                    "events": quantity.quantity_hash,
+                }
+                for quantity in sorted(recorded, key=lambda quantity: quantity.price_id)
+            ),
         ]
     )
 
@@ -134,7 +151,10 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[
     reasons = [] if _lines_use(invoice, recorded) else ["the quantities have changed since the draft was priced"]
     if not _lines_are_priced_by(invoice, prices_billed_in(session, due.scope, due.subscription.plan_id, due.period)):
         reasons.append("the prices have changed since the draft was priced")
-    looked_at = quantities_hash(recorded)
+    corrections = Corrections.of(session, due)
+    if corrections.applied < corrections.decided:
+        reasons.append("a correction of the customer's events is not applied yet")
+    looked_at = quantities_hash(recorded, corrections)
     wanted = [(gate, due.subject, looked_at) for gate in _OF_QUANTITIES]
     wanted.append((Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice)))
     for gate, subject, subject_hash in wanted:

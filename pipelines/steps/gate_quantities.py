@@ -16,7 +16,15 @@ from ledger.db import Ledger
 from ledger.store import customers, gates, quantities
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, billing_day
-from pipelines.steps.gate_invoices import ACCEPTED, Gate, GateReport, Outcome, quantities_hash, store_outcome
+from pipelines.steps.gate_invoices import (
+    ACCEPTED,
+    Corrections,
+    Gate,
+    GateReport,
+    Outcome,
+    quantities_hash,
+    store_outcome,
+)
 from pipelines.steps.isolation import each_alone
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.read_quantities import Wanted, read_many
@@ -29,12 +37,13 @@ __all__ = ["gate_quantities"]
 
 @dataclass(frozen=True)
 class _Looked:
-    """A period: its recorded quantities, what to read for each, and the prices that have none."""
+    """A period: its recorded quantities, what to read for each, the prices that have none, and what was corrected."""
 
     due: Due
     recorded: tuple[QuantityRecord, ...]
     wanted: Mapping[str, Wanted]
     missing: tuple[str, ...]
+    corrections: Corrections
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,11 @@ def _look(session: Session, catalog: Catalog, due: Due) -> _Looked:
             missing.append(price.record.id)
         else:
             wanted[record.price_id] = Wanted(due.scope, price.meter, due.service, record.watermark, external_id)
-    return _Looked(due, tuple(recorded), wanted, tuple(missing))
+    return _Looked(due, tuple(recorded), wanted, tuple(missing), Corrections.of(session, due))
 
 
 def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, ...]:
-    looked_at = quantities_hash(period.recorded)
+    looked_at = quantities_hash(period.recorded, period.corrections)
     raw: dict[str, Quantity] = {}
     for price_id, wanted in period.wanted.items():
         if wanted in seen.errors:

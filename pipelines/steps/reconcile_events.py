@@ -7,6 +7,7 @@ from typing import Any
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import tenants
+from pipelines.steps.apply_corrections import AppliedCorrections, apply_corrections
 from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import Reconciled, supersede_duplicates
 
@@ -18,17 +19,24 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class EventsReconciled:
-    """`run` is about all that arrived since the last one; `conflicts` about the days asked for, at most 100 a scope."""
+    """`run` is about all that arrived since the last one; `conflicts` about the days asked for, at most 100 a scope.
+
+    `corrections` had been decided and cut off before they were carried out.
+    """
 
     run: Reconciled
+    corrections: AppliedCorrections
     conflicts: tuple[tuple[Scope, dict[str, Any]], ...]
 
 
-def reconcile_events(ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime) -> EventsReconciled:
-    """Reconcile everything received by now, and list the conflicts among the events of [start, end).
+def reconcile_events(
+    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime
+) -> EventsReconciled:
+    """Finish corrections, reconcile everything received by now, and list the conflicts among events of [start, end).
 
     Raises Unavailable when warehouse or ledger is.
     """
+    corrections = apply_corrections(ledger, warehouse, now)
     run = supersede_duplicates(warehouse)
     with ledger.read() as session:
         scopes = tenants.list_scopes(session)
@@ -41,4 +49,4 @@ def reconcile_events(ledger: Ledger, warehouse: Warehouse, start: datetime, end:
             {"tenant_id": scope.tenant_id, "environment_id": scope.environment_id, **days},
         )
     ]
-    return EventsReconciled(run, tuple(conflicts))
+    return EventsReconciled(run, corrections, tuple(conflicts))

@@ -1,7 +1,7 @@
 """U1: usage from rollups is usage from events is what plain Python counts, on random histories.
 
 A history sends events in batches (late, again, again with other content, with values that are no numbers), and builds
-rollups and reconciles in between. The days are those in which Europe/Paris loses an hour.
+rollups, reconciles, voids and amends in between. The days are those in which Europe/Paris loses an hour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,11 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from billing.errors import Conflict, InvalidInput, NotFound
 from billing.exact import EXACT, round_fraction
 from billing.meter import Aggregation, AggregationType, Filter, FilterOp, Meter
 from billing.scope import Scope
+from ingestion.amendment import Amendment
 from ingestion.event import Event
 from ingestion.writer import EventWriter
+from ledger.db import Ledger
+from pipelines.steps.correct_event import amend_event, void_event
+from tests.support.ledger_rows import a_scope
+from tests.support.sqlite_ledger import ledger, ledger_template
 from tests.support.warehouse_fixtures import warehouse_server
 from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
@@ -35,7 +41,7 @@ from warehouse_sql.rollups import build_days
 from warehouse_sql.usage import UsageQuery, UsageRow, read_usage
 from warehouse_sql.windows import Window
 
-__all__ = ["warehouse_server"]
+__all__ = ["ledger", "ledger_template", "warehouse_server"]
 
 PARIS = ZoneInfo("Europe/Paris")
 START, END = datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 31, 9, 30, tzinfo=UTC)
@@ -66,6 +72,46 @@ class Build:
     days: tuple[date, ...]
 
 
+@dataclass(frozen=True)
+class Void:
+    event_id: str
+
+
+@dataclass(frozen=True)
+class Amend:
+    event_id: str
+    customer_id: str
+    timestamp: datetime
+    properties: dict[str, str | None]
+
+
+class Model:
+    """The same in plain Python: per event id the event that counts, None once it is voided; and the order received."""
+
+    def __init__(self) -> None:
+        self.counted: dict[str, Event | None] = {}
+        self.order: dict[int, int] = {}
+
+    def take(self, event: Event) -> None:
+        self.counted[event.event_id] = event
+        self.order[id(event)] = len(self.order)
+
+    def send(self, batch: list[Event]) -> None:
+        for event in batch:
+            if event.event_id not in self.counted:
+                self.take(event)
+
+    def void(self, step: Void) -> None:
+        if step.event_id in self.counted:
+            self.counted[step.event_id] = None
+
+    def amend(self, step: Amend) -> None:
+        known = self.counted.get(step.event_id)
+        if known is not None:
+            changed = {name: getattr(step, name) for name in ("customer_id", "timestamp", "properties")}
+            self.take(structs.replace(known, **changed))
+
+
 instants = st.builds(
     lambda hours, shift: START + timedelta(hours=hours, minutes=30 * (shift % 2), microseconds=shift // 2 - 1),
     st.integers(1, 82),
@@ -85,11 +131,20 @@ events = st.builds(
 )
 sends = st.builds(lambda batch: Send(tuple(batch)), st.lists(events, min_size=3, max_size=9))
 builds = st.builds(lambda days: Build(tuple(days)), st.lists(st.sampled_from(DAYS), min_size=1, max_size=5))
+corrections = st.builds(lambda n: Void(f"e{n}"), st.integers(0, 6)) | st.builds(
+    lambda n, customer, at, value, kind: Amend(f"e{n}", customer, at, {"n": value, "kind": kind}),
+    st.integers(0, 6),
+    st.sampled_from(("acme", "beta")),
+    instants,
+    st.sampled_from(tuple(TEXTS)),
+    st.sampled_from(KINDS),
+)
 # A build of all days in the middle and a batch at the end, so that events meet rollups that have not seen them.
 histories = st.builds(
-    lambda before, after, last: [*before, Build(tuple(DAYS)), *after, last],
-    st.lists(sends | builds, min_size=1, max_size=4),
-    st.lists(sends | builds | st.just("reconcile"), max_size=3),
+    lambda before, after, correction, last: [*before, Build(tuple(DAYS)), *after, correction, last],
+    st.lists(sends | builds | corrections, min_size=1, max_size=4),
+    st.lists(sends | builds | corrections | st.just("reconcile"), max_size=4),
+    corrections,
     sends,
 )
 kinds_of_meter = st.sampled_from([kind for kind in AggregationType if kind is not AggregationType.WEIGHTED_SUM])
@@ -114,26 +169,31 @@ def metering(warehouse_server: WarehouseProcess) -> Iterator[Warehouse]:
 )
 def test_U1_rollups_and_events_and_plain_python_agree(
     metering: Warehouse,
-    history: list[Send | Build | str],
+    ledger: Ledger,
+    history: list[Send | Build | Void | Amend | str],
     kind: AggregationType,
     filtered: bool,
     window: Window | None,
     one_name: bool,
 ) -> None:
-    scope = Scope(f"tenant_{uuid.uuid4().hex}", "env")
+    with ledger.begin() as session:
+        scope = a_scope(session, f"tenant {uuid.uuid4().hex}")
     meter = a_meter(kind, filtered)
-    received: list[Event] = []
+    model = Model()
     for step in history:
         if isinstance(step, Send):
             batch = [structs.replace(event, event_name="call") if one_name else event for event in step.events]
             EventWriter(metering).write(scope, batch)
-            received += batch
+            model.send(batch)
         elif isinstance(step, Build):
             build_days(metering, step.days, [(scope, meter)], NOW)
+        elif isinstance(step, Void | Amend):
+            correct(ledger, metering, scope, step)
+            model.void(step) if isinstance(step, Void) else model.amend(step)
         else:
             supersede_duplicates(metering)
     query = UsageQuery(scope, meter, START, END, None, window, "Europe/Paris", ("kind",))
-    expected = counted(received, meter, window)
+    expected = counted(model, meter, window)
     at_once = read_usage(metering, query).rows
     assert at_once == read_usage(metering, query, "raw").rows
     if one_name:
@@ -142,6 +202,16 @@ def test_U1_rollups_and_events_and_plain_python_agree(
     supersede_duplicates(metering)
     assert shown(read_usage(metering, query).rows) == expected
     assert shown(read_usage(metering, query, "raw").rows) == expected
+
+
+def correct(ledger: Ledger, warehouse: Warehouse, scope: Scope, step: Void | Amend) -> None:
+    """As a request would; what cannot be corrected stays as it is."""
+    with suppress(NotFound, Conflict, InvalidInput):
+        if isinstance(step, Void):
+            void_event(ledger, warehouse, scope, step.event_id, None, "wrong", "test", NOW)
+        else:
+            change = Amendment("wrong", None, None, step.customer_id, step.timestamp, step.properties)
+            amend_event(ledger, warehouse, scope, step.event_id, change, "test", NOW)
 
 
 def a_meter(kind: AggregationType, filtered: bool) -> Meter:
@@ -158,20 +228,18 @@ def shown(rows: tuple[UsageRow, ...]) -> dict[tuple[str, object, str], tuple[Dec
 
 
 def counted(
-    received: list[Event], meter: Meter, window: str | None
+    model: Model, meter: Meter, window: str | None
 ) -> dict[tuple[str, object, str], tuple[Decimal | None, int, int]]:
-    """The same in plain Python: the first received of each identity, its local window, its value."""
-    first: dict[str, Event] = {}
-    for event in received:
-        first.setdefault(event.identity, event)
-    order = {id(event): position for position, event in enumerate(received)}
+    """What the model counts, by local window, with its values."""
     grouped: dict[tuple[str, object, str], list[Event]] = defaultdict(list)
-    for event in first.values():
+    for event in model.counted.values():
+        if event is None:
+            continue
         kind = event.texts()["kind"]
         fits = event.event_name == "call" and START <= event.timestamp < END and not (meter.filters and kind == "b")
         if fits:
             grouped[event.customer_id, window_of(event.timestamp, window), kind or ""].append(event)
-    return {key: value_of(meter.aggregation.type, group, order) for key, group in grouped.items()}
+    return {key: value_of(meter.aggregation.type, group, model.order) for key, group in grouped.items()}
 
 
 def window_of(at: datetime, window: str | None) -> datetime:

@@ -13,6 +13,7 @@ from billing.price import parse_price
 from billing.scope import Scope
 from ledger.secretbox import SecretBox, Secrets
 from ledger.store import connections, customers, features, invoices, meters, plans, subscriptions, tenants
+from ledger.store.event_corrections import CorrectionRecord
 from ledger.store.quantities import QuantityRecord
 
 NOW = datetime(2026, 1, 20, 12, tzinfo=UTC)
@@ -109,6 +110,27 @@ def priced(
     price = plans.get_plan(session, scope, subscription.plan_id).prices[0]
     lines = [a_line(price.id, amount=amount)]
     return invoices.replace_lines(session, scope, invoice_id, lines, inputs_hash, NOW, "1.0", NOW)
+
+
+def a_correction(**other: Any) -> CorrectionRecord:
+    """An event of acme in January is voided, and the warehouse does not know it yet."""
+    defaults: dict[str, Any] = {
+        "id": "cor_1",
+        "event_key": "key_1",
+        "event_id": "evt_1",
+        "action": "void",
+        "reason": "a load test",
+        "actor": "key_1",
+        "customer_id": "acme",
+        "timestamp": JANUARY.start,
+        "event": "{}",
+        "corrected_customer_id": None,
+        "corrected_timestamp": None,
+        "corrected": None,
+        "requested_at": NOW,
+        "applied_at": None,
+    }
+    return CorrectionRecord(**{**defaults, **other})
 
 
 def a_quantity(subscription_id: str, plan: plans.PlanRecord, **other: Any) -> QuantityRecord:

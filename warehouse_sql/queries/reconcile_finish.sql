@@ -6,6 +6,7 @@ SELECT
     (
         SELECT count()
         FROM superseded FINAL
-        WHERE ingested_at > fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
+        WHERE reason IN ('duplicate', 'conflict')
+          AND ingested_at > fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
           AND ingested_at <= fromUnixTimestamp64Micro({to_us:Int64}, 'UTC')
     )

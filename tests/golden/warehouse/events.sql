@@ -17,7 +17,9 @@ CREATE TABLE events
     `identity_hash` UInt64 MATERIALIZED cityHash64(tenant_id, environment_id, identity),
     `content_hash` UInt64 MATERIALIZED cityHash64(event_name, customer_id, if(timed, toUnixTimestamp64Micro(timestamp), 0), properties),
     `seniority` UInt64 MATERIALIZED bitNot(toUInt64(toUnixTimestamp64Micro(ingested_at))),
-    INDEX ingested_at_range ingested_at TYPE minmax GRANULARITY 1
+    INDEX ingested_at_range ingested_at TYPE minmax GRANULARITY 1,
+    INDEX event_id_filter event_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX identity_filter identity TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree(seniority)
 PARTITION BY toYYYYMM(day)

@@ -11,7 +11,7 @@ CREATE TABLE superseded
     `timestamp` DateTime64(6, 'UTC'),
     `event_id` String,
     `ingested_at` DateTime64(6, 'UTC'),
-    `reason` LowCardinality(String),
+    `reason` LowCardinality(String) COMMENT 'duplicate, conflict, voided or amended',
     `winner_event_name` LowCardinality(String),
     `winner_customer_id` String,
     `winner_timestamp` DateTime64(6, 'UTC'),

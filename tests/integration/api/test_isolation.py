@@ -96,6 +96,13 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "list_subscriptions": Attempt("/api/v1/subscriptions", statuses=(200,)),
         "send_event": Attempt("/api/v1/events", event, (422,)),
         "send_events": Attempt("/api/v1/events/bulk", {"events": [event]}, (422,)),
+        "list_events": Attempt("/api/v1/events", statuses=(200,)),
+        "list_event_conflicts": Attempt("/api/v1/events/conflicts", statuses=(200,)),
+        "explain_event": Attempt(f"/api/v1/events/{guide('events')['event_id']}"),
+        "void_event": Attempt(f"/api/v1/events/{guide('events')['event_id']}/void", {"reason": "not mine"}),
+        "amend_event": Attempt(
+            f"/api/v1/events/{guide('events')['event_id']}/amend", {"reason": "not mine", "properties": {}}
+        ),
         "query_usage": Attempt(
             "/api/v1/events/usage/meter", {**guide("usage"), "meter_id": "meter_of_the_owner"}, (422,)
         ),
@@ -183,4 +190,5 @@ def _everything(tenant: Tenant) -> list[Any]:
         "invoices",
         "payments",
     )
-    return [tenant.get(name).json() for name in lists]
+    event = tenant.get(f"events/{guide('events')['event_id']}").json()["events"]
+    return [event, *(tenant.get(name).json() for name in lists)]

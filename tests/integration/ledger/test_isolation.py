@@ -24,6 +24,7 @@ from ledger.store import (
     audit,
     connections,
     customers,
+    event_corrections,
     features,
     gates,
     idempotency,
@@ -44,9 +45,11 @@ from ledger.store import (
 )
 from tests.support.ledger_rows import (
     BOX,
+    FEBRUARY,
     JANUARY,
     NOW,
     a_connection,
+    a_correction,
     a_customer,
     a_line,
     a_plan,
@@ -68,6 +71,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     quantities.put_quantity(session, scope, a_quantity(subscription.id, plan))
     invoice = invoices.ensure_draft(session, scope, subscription, JANUARY, NOW)
     priced(session, scope, invoice.id)
+    invoices.finalize(session, scope, invoices.ensure_draft(session, scope, subscription, FEBRUARY, NOW).id, NOW)
     payment = payments.create_payment(
         session,
         scope,
@@ -91,6 +95,8 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     event, _ = inbox.receive(session, scope, connection.id, "evt_1", "invoice.paid", NOW, "{}", NOW)
     work = outbox.enqueue(session, scope, "invoice.sync", invoice.id, NOW)
     gates.put_result(session, scope, "gate", invoice.id, "h", True, {}, NOW)
+    correction = a_correction()
+    event_corrections.add(session, scope, correction)
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
@@ -106,6 +112,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         checkout=checkout,
         connection=connection,
         event=event,
+        correction=correction,
         work=work,
         key=keys.create_key(session, scope, "ci", ["usage:read"], NOW)[0],
     )
@@ -117,11 +124,13 @@ READS: dict[str, Call] = {
     "customers.get_customer": lambda s, scope, have: customers.get_customer(s, scope, have.customer.id),
     "customers.get_customer by external id": lambda s, scope, _: customers.get_customer(s, scope, "acme"),
     "customers.list_customers": lambda s, scope, _: customers.list_customers(s, scope),
+    "customers.hold_customers": lambda s, scope, _: customers.hold_customers(s, scope, ["acme"]),
     "customers.external_ids": lambda s, scope, have: customers.external_ids(s, scope, [have.customer.id]),
     "meters.get_meter": lambda s, scope, have: meters.get_meter(s, scope, have.meter),
     "meters.get_meter in a version": lambda s, scope, have: meters.get_meter(s, scope, have.meter, 1),
     "meters.get_record": lambda s, scope, have: meters.get_record(s, scope, have.meter),
     "meters.list_versions": lambda s, scope, have: meters.list_versions(s, scope, have.meter),
+    "meters.meters_listening_to": lambda s, scope, _: meters.meters_listening_to(s, scope, "request"),
     "meters.list_meters": lambda s, scope, _: meters.list_meters(s, scope),
     "features.get_feature": lambda s, scope, have: features.get_feature(s, scope, have.feature),
     "features.get_feature by key": lambda s, scope, _: features.get_feature(s, scope, "pro_requests"),
@@ -145,10 +154,23 @@ READS: dict[str, Call] = {
     "subscriptions.list_subscriptions": lambda s, scope, have: subscriptions.list_subscriptions(
         s, scope, customer_id=have.customer.id
     ),
+    "subscriptions.subscriptions_at": lambda s, scope, have: subscriptions.subscriptions_at(
+        s, scope, have.customer.id, JANUARY.start
+    ),
+    "event_corrections.by_event_key": lambda s, scope, have: event_corrections.by_event_key(
+        s, scope, [have.correction.event_key]
+    ),
+    "event_corrections.state_of": lambda s, scope, _: any(event_corrections.state_of(s, scope, "acme", JANUARY.end)),
     "quantities.quantities_of": lambda s, scope, have: quantities.quantities_of(
         s, scope, have.subscription.id, JANUARY.start
     ),
     "invoices.get_invoice": lambda s, scope, have: invoices.get_invoice(s, scope, have.invoice.id),
+    "invoice_queries.of_periods": lambda s, scope, have: invoices.of_periods(
+        s, scope, [(have.subscription.id, have.invoice.period.start)]
+    ),
+    "invoice_queries.finalized_after": lambda s, scope, have: invoices.finalized_after(
+        s, scope, have.customer.id, JANUARY.end
+    ),
     "invoice_queries.list_invoices": lambda s, scope, have: invoices.list_invoices(
         s, scope, customer_id=have.customer.id
     ),
@@ -291,6 +313,9 @@ SILENT_WRITES: dict[str, Call] = {
     "inbox.mark_ignored": lambda s, scope, have: inbox.mark_ignored(s, scope, have.event.id, "x", NOW),
     "inbox.mark_failed": lambda s, scope, have: inbox.mark_failed(s, scope, have.event.id, None, "x", NOW),
     "inbox.reopen": lambda s, scope, have: inbox.reopen(s, scope, have.event.id, NOW),
+    "event_corrections.mark_applied": lambda s, scope, have: event_corrections.mark_applied(
+        s, scope, have.correction.id, NOW
+    ),
     "outbox.done": lambda s, scope, have: outbox.done(s, scope, have.work.id, NOW),
     "outbox.retry_later": lambda s, scope, have: outbox.retry_later(s, scope, have.work.id, NOW, "x"),
     "outbox.give_up": lambda s, scope, have: outbox.give_up(s, scope, have.work.id, "x", NOW),
@@ -306,6 +331,7 @@ NAME_NO_ROW = {
     "meters.create_meter",
     "gates.put_result",
     "audit.write",
+    "event_corrections.add",
     "outbox.enqueue",
 }
 # Parts of functions above, which hand on rows of the same scope; a foreign key holds what they write.
@@ -381,7 +407,9 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
 
         def state() -> list[Any]:
             answer = idempotency.reserve(session, mine, "k", "r", "b", NOW)
-            return [inbox.get_event(session, mine, have.event.id), outbox.get_item(session, mine, have.work.id), answer]
+            corrections = event_corrections.by_event_key(session, mine, [have.correction.event_key])
+            event = inbox.get_event(session, mine, have.event.id)
+            return [event, outbox.get_item(session, mine, have.work.id), answer, corrections]
 
         before = state()
         for name, call in SILENT_WRITES.items():

@@ -11,7 +11,7 @@ from ledger.migrate import alembic_config
 from ledger.models import Base
 from tests.support.at_once import Workers, in_threads
 
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
+REVISIONS = [f"{number:04}" for number in range(1, 11)]
 WITHOUT_SCOPE = {"tenants", "environments"}
 
 

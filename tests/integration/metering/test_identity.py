@@ -11,7 +11,8 @@ from billing.scope import Scope
 from ingestion.writer import EventWriter
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from warehouse_sql.client import Warehouse
-from warehouse_sql.events import conflicts, get_event
+from warehouse_sql.conflicts import list_conflicts
+from warehouse_sql.event_log import EventStatus, identities_of, received_events
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.usage import read_quantities
 
@@ -62,8 +63,8 @@ def test_E3_across_customers_names_and_months_once_reconciled(metering: Warehous
     assert summed(metering, scope, "acme", "beta") == ["15", "0"]
     assert values(usage(metering, scope, a_meter(), "2026-02-01", "2026-03-01")) == ["0"]
     assert values(usage(metering, scope, a_meter(event_name="api.other"))) == ["0"]
-    listed = conflicts(metering, scope, date(2026, 1, 1), date(2026, 12, 31))
-    assert sorted((one.identity, one.winner_customer_id) for one in listed) == [(name, "acme") for name in "abcd"]
+    listed = list_conflicts(metering, scope).items
+    assert sorted((one.loser.identity, one.winner.customer_id) for one in listed) == [(name, "acme") for name in "abcd"]
     assert {date(2026, 1, 5), date(2026, 2, 7)} <= set(found.days)
 
 
@@ -73,7 +74,7 @@ def test_E3_an_event_without_a_time_that_is_sent_again_is_no_conflict(metering: 
     assert summed(metering, scope, "acme") == ["1"]
     assert supersede_duplicates(metering).duplicates >= 1
     assert summed(metering, scope, "acme") == ["1"]
-    assert conflicts(metering, scope, date(2026, 1, 1), date(2026, 12, 31)) == []
+    assert list_conflicts(metering, scope).items == []
 
 
 def test_E3_a_third_resend_after_a_reconcile_stays_out(metering: Warehouse, scope: Scope) -> None:
@@ -104,7 +105,7 @@ def test_reconciling_again_or_twice_at_once_changes_nothing(metering: Warehouse,
     assert max(run.conflicts for run in runs) >= 50
     assert again.conflicts == 0
     assert again.watermark >= max(run.watermark for run in runs)
-    assert len(conflicts(metering, scope, date(2026, 1, 1), date(2026, 2, 1))) == 50
+    assert len(list_conflicts(metering, scope, limit=100).items) == 50
     assert summed(metering, scope, "acme", "beta") == ["50", "0"]
 
 
@@ -126,4 +127,6 @@ def test_a_quantity_of_a_reconciled_watermark_never_changes_again(metering: Ware
 def test_the_first_received_event_of_an_id_is_the_one_shown(metering: Warehouse, scope: Scope, n: str) -> None:
     send(metering, scope, an_event("a", n=n))
     send(metering, scope, an_event("a", "2026-01-01", n="3"))
-    assert get_event(metering, scope, "a").properties == {"n": n}
+    first, second = received_events(metering, scope, identities_of(metering, scope, "a"))
+    assert (first.properties, first.status) == ({"n": n}, EventStatus.COUNTED)
+    assert (second.properties, second.status) == ({"n": "3"}, EventStatus.CONFLICT)

@@ -194,13 +194,17 @@ class Stage:
 
     def bill_by_steps(self, first: date = BILLING_DAY) -> Finalized:
         """The same without Dagster, which is slower and cannot execute two runs in one process at once."""
+        self.bill_by_steps_up_to_finalizing(first)
+        return finalize_invoices(self.ledger, *window_of_tags(partition_tags(first, BILLING_DAY)), self.now)
+
+    def bill_by_steps_up_to_finalizing(self, first: date = BILLING_DAY) -> None:
+        """Drafts that are priced and checked."""
         start, end = window_of_tags(partition_tags(first, BILLING_DAY))
         collect_quantities(self.ledger, self.warehouse, start, end, self.now)
         gate_quantities(self.ledger, self.warehouse, start, end, self.now)
         draft_invoices(self.ledger, start, end, self.now)
         price_invoices(self.ledger, start, end, self.now, CODE_VERSION)
         gate_totals(self.ledger, start, end, self.now)
-        return finalize_invoices(self.ledger, start, end, self.now)
 
     def invoices(self, shop: Shop, subscription: SubscriptionRecord | None = None) -> list[InvoiceRecord]:
         """All invoices of an environment or subscription."""

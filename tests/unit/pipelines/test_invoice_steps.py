@@ -19,7 +19,7 @@ from ledger.store.price_changes import add_price, archive_price, revise_price
 from pipelines.steps.billing_day import BillingDay, billing_day
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.finalize_invoices import Finalized, finalize_invoices
-from pipelines.steps.gate_invoices import Gate, Outcome, quantities_hash, store_outcome
+from pipelines.steps.gate_invoices import Corrections, Gate, Outcome, quantities_hash, store_outcome
 from pipelines.steps.gate_totals import gate_totals
 from pipelines.steps.price_invoices import price_invoices
 from tests.support.ledger_rows import FEBRUARY, JANUARY, a_customer, a_plan, a_quantity, a_scope, a_subscription
@@ -54,7 +54,9 @@ class Shop:
                 detail = {"problems": [] if passed else ["stored 5, raw 6"]}
                 subject = f"{subscription_id}@2026-01-01T00:00:00Z"
                 store_outcome(
-                    session, Outcome(gate, self.scope, subject, quantities_hash([quantity]), passed, detail), NOW
+                    session,
+                    Outcome(gate, self.scope, subject, quantities_hash([quantity], Corrections()), passed, detail),
+                    NOW,
                 )
 
     def invoice(self, subscription_id: str) -> InvoiceRecord:
