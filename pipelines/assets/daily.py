@@ -3,17 +3,16 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
 
 from billing.errors import Unavailable
 from pipelines.partitions import DAYS
+from pipelines.steps.code_version import CODE_VERSION
 
 __all__ = ["CODE_VERSION", "OWNERS", "WAREHOUSE_POOL", "daily_asset", "retried_when_unavailable"]
 
-CODE_VERSION = version("tallyhouse")
 OWNERS = ["team:billing"]
 WAREHOUSE_POOL = "warehouse"
 STRIPE_POOL = "stripe"

@@ -23,7 +23,7 @@ from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.usage import Quantity
 
-__all__ = ["Collected", "collect_quantities"]
+__all__ = ["Collected", "collect_quantities", "quantity_record"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,27 @@ def collect_quantities(
     )
 
 
+def quantity_record(due: Due, price: DuePrice, meter: Meter, read: Quantity, now: datetime) -> QuantityRecord:
+    """What was read for a price, as it is recorded and priced."""
+    # A maximum, minimum, average or latest of nothing is no number; there is nothing to charge for it.
+    value = Decimal(0) if read.value is None else Decimal(canonical(read.value))
+    return QuantityRecord(
+        subscription_id=due.subscription.id,
+        period_start=due.period.start,
+        period_end=due.period.end,
+        price_id=price.record.id,
+        price_version=price.record.version,
+        meter_id=meter.id,
+        meter_version=meter.version,
+        quantity=value,
+        events=read.events,
+        quantity_hash=read.quantity_hash,
+        watermark=read.watermark,
+        builds=read.builds,
+        computed_at=now,
+    )
+
+
 def _readings(
     session: Session, open_periods: Sequence[Due], watermark: datetime
 ) -> tuple[list[_Reading], list[Failure]]:
@@ -131,31 +152,11 @@ def _record(
     for price, meter, wanted in reading.wanted:
         if wanted in errors:
             raise errors[wanted]
-        record = _quantity_record(due, price, meter, found[wanted], now)
+        record = quantity_record(due, price, meter, found[wanted], now)
         if not _is_same(record, known.get(price.record.id)):
             quantities.put_quantity(session, due.scope, record)
             changed += 1
     return changed
-
-
-def _quantity_record(due: Due, price: DuePrice, meter: Meter, read: Quantity, now: datetime) -> QuantityRecord:
-    # A maximum, minimum, average or latest of nothing is no number; there is nothing to charge for it.
-    value = Decimal(0) if read.value is None else Decimal(canonical(read.value))
-    return QuantityRecord(
-        subscription_id=due.subscription.id,
-        period_start=due.period.start,
-        period_end=due.period.end,
-        price_id=price.record.id,
-        price_version=price.record.version,
-        meter_id=meter.id,
-        meter_version=meter.version,
-        quantity=value,
-        events=read.events,
-        quantity_hash=read.quantity_hash,
-        watermark=read.watermark,
-        builds=read.builds,
-        computed_at=now,
-    )
 
 
 def _is_same(record: QuantityRecord, known: QuantityRecord | None) -> bool:

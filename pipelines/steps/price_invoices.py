@@ -27,7 +27,7 @@ from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
 from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, DuePrice
 
-__all__ = ["Priced", "PricedInvoice", "lines_for", "price_invoices"]
+__all__ = ["Priced", "PricedInvoice", "inputs_hash_of", "lines_for", "price_invoices"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,38 @@ def lines_for(due: Due, prices: Sequence[DuePrice], recorded: Sequence[QuantityR
     )
 
 
+def inputs_hash_of(due: Due, prices: Sequence[DuePrice], lines: Sequence[LineDraft], code_version: str) -> str:
+    """Stands for everything that the lines of a period were made from (M3); `prices` and `lines` in the same order."""
+    subscription = due.subscription
+    return content_hash(
+        {
+            "code_version": code_version,
+            "subscription": {
+                "id": subscription.id,
+                "plan_id": subscription.plan_id,
+                "currency": subscription.currency,
+                "interval": subscription.interval,
+                "billing_anchor": subscription.billing_anchor,
+                "timezone": subscription.timezone,
+            },
+            "period": due.period,
+            "service": due.service,
+            "full": due.full,
+            "prices": [
+                {
+                    "id": price.record.id,
+                    "version": price.record.version,
+                    "spec": price_to_json(price.record.price),
+                    "meter": None if price.meter is None else {"id": price.meter.id, "version": price.meter.version},
+                    "quantity": line.quantity,
+                    "quantity_hash": line.quantity_hash,
+                }
+                for price, line in zip(prices, lines, strict=True)
+            ],
+        }
+    )
+
+
 def _price(
     session: Session, catalog: Catalog, scope: Scope, draft: InvoiceRecord, now: datetime, code_version: str
 ) -> PricedInvoice | None:
@@ -88,7 +120,7 @@ def _price(
     prices = catalog.prices_of(session, due)
     recorded = quantities.quantities_of(session, scope, due.subscription.id, draft.period.start)
     lines = lines_for(due, prices, recorded)
-    inputs = _inputs_hash(due, prices, lines, code_version)
+    inputs = inputs_hash_of(due, prices, lines, code_version)
     changed = inputs != draft.inputs_hash or lines != _as_drafts(draft)
     if changed:
         watermark = min((line.watermark for line in lines if line.watermark is not None), default=None)
@@ -148,37 +180,6 @@ def _usage_line(due: Due, price: DuePrice, quantity: QuantityRecord | None) -> L
         breakdown=rated.breakdown,
         watermark=quantity.watermark,
         quantity_hash=quantity.quantity_hash,
-    )
-
-
-def _inputs_hash(due: Due, prices: Sequence[DuePrice], lines: Sequence[LineDraft], code_version: str) -> str:
-    subscription = due.subscription
-    return content_hash(
-        {
-            "code_version": code_version,
-            "subscription": {
-                "id": subscription.id,
-                "plan_id": subscription.plan_id,
-                "currency": subscription.currency,
-                "interval": subscription.interval,
-                "billing_anchor": subscription.billing_anchor,
-                "timezone": subscription.timezone,
-            },
-            "period": due.period,
-            "service": due.service,
-            "full": due.full,
-            "prices": [
-                {
-                    "id": price.record.id,
-                    "version": price.record.version,
-                    "spec": price_to_json(price.record.price),
-                    "meter": None if price.meter is None else {"id": price.meter.id, "version": price.meter.version},
-                    "quantity": line.quantity,
-                    "quantity_hash": line.quantity_hash,
-                }
-                for price, line in zip(prices, lines, strict=True)
-            ],
-        }
     )
 
 

@@ -16,8 +16,9 @@ REPO = Path(__file__).resolve().parents[2]
 PAGES = ("catalog", "events", "usage", "files", "stripe", "dagster", "stripe")
 
 
-def _commands(page: str) -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```", (REPO / "docs" / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
+def _blocks(page: str, language: str) -> list[str]:
+    text = (REPO / "docs" / f"{page}.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the docs use curl, which this machine lacks")
 def test_the_commands_of_the_docs_work_in_their_order(home: Home) -> None:
     stack = start_detached(home)
-    *first, last = [_commands(page) for page in PAGES]
+    *first, last = [_blocks(page, "sh") for page in PAGES]
     # Only the last look at the invoices is repeated after billing.
     script = "\n".join(["set -euo pipefail", *(block for blocks in first for block in blocks), last[-1]])
     done = subprocess.run(
@@ -49,5 +50,7 @@ def test_the_commands_of_the_docs_work_in_their_order(home: Home) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    untrue = [output for output in _blocks("invoices", "text") if f"\n{output}" not in done.stdout]
+    assert not untrue, done.stdout[-5000:]
     # One request of 2024-01-21 at the guide's price, beside the base fee: 29.00 + 10.00 + 2 x 0.01.
     assert '"total":"39.02"' in done.stdout.splitlines()[-1].replace(": ", ":"), done.stdout[-3000:]

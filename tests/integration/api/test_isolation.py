@@ -38,7 +38,8 @@ def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
     tenant.make("events", guide("events"))
     ids = {name: thing["id"] for name, thing in made.items()}
     ids["price"] = made["plan"]["prices"][0]["id"]
-    return tenant, {**ids, "connection": connection["id"], "invoice": invoice.id, "payment": payment["id"]}
+    ids |= {"connection": connection["id"], "invoice": invoice.id, "payment": payment["id"]}
+    return tenant, {**ids, "line": invoice.lines[0].id}
 
 
 def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
@@ -114,6 +115,9 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}"),
         "list_invoices": Attempt("/api/v1/invoices", statuses=(200,)),
         "sync_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/sync"),
+        "explain_line": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/explain"),
+        "list_line_events": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/events"),
+        "recompute_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/recompute"),
         "start_card_setup": Attempt(
             f"/api/v1/payments/customers/{ids['customer']}/setup/intent", guide("setup_intent"), (404, 409)
         ),

@@ -1,0 +1,118 @@
+"""Use case: how a line of an invoice came about (M4): its arithmetic, its versions, and the events behind it."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sqlalchemy.orm import Session
+
+from billing import explain
+from billing.errors import NotFound
+from billing.meter import Meter
+from billing.proration import share
+from billing.rating import rate
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import customers, invoices, meters, prices, quantities, subscriptions
+from ledger.store.invoices import InvoiceRecord, LineRecord
+from ledger.store.prices import PriceRecord
+from warehouse_sql.client import Warehouse
+from warehouse_sql.metered_events import MeteredPage, metered_events
+
+__all__ = ["LineExplanation", "explain_line", "line_events", "served_share"]
+
+
+@dataclass(frozen=True)
+class LineExplanation:
+    """`text` is the arithmetic, one step a line. `events` were counted; None where the line counts none."""
+
+    invoice: InvoiceRecord
+    line: LineRecord
+    text: str
+    price: PriceRecord
+    meter: Meter | None
+    events: int | None
+
+
+def explain_line(ledger: Ledger, scope: Scope, invoice_id: str, line_id: str) -> LineExplanation:
+    """How the line came about, in the versions of price and meter that it names.
+
+    NotFound `invoice_not_found`, `line_not_found`.
+    """
+    with ledger.read() as session:
+        invoice, line = _line_of(session, scope, invoice_id, line_id)
+        price = prices.get_price(session, scope, line.price_id, line.price_version)
+        return LineExplanation(
+            invoice=invoice,
+            line=line,
+            text=_arithmetic(session, scope, invoice, line, price),
+            price=price,
+            meter=_meter_of(session, scope, line),
+            events=_events_counted(session, scope, invoice, line),
+        )
+
+
+def line_events(
+    ledger: Ledger,
+    warehouse: Warehouse,
+    scope: Scope,
+    invoice_id: str,
+    line_id: str,
+    cursor: str | None,
+    limit: int,
+) -> MeteredPage:
+    """A page of the events that are in the line's quantity: those of its meter version, period and watermark that
+    count. A line that counts nothing has none.
+
+    NotFound `invoice_not_found`, `line_not_found`; InvalidInput `bad_cursor`; Unavailable.
+    """
+    with ledger.read() as session:
+        invoice, line = _line_of(session, scope, invoice_id, line_id)
+        meter = _meter_of(session, scope, line)
+        customer = customers.get_customer(session, scope, invoice.customer_id)
+    if meter is None or line.watermark is None:
+        return MeteredPage([], None)
+    return metered_events(
+        warehouse, scope, meter, line.period, customer.external_id, until=line.watermark, cursor=cursor, limit=limit
+    )
+
+
+def served_share(session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord) -> Fraction | None:
+    """The part of the whole period that a fixed line was due for; None where that is all of it."""
+    if line.price_type != "fixed" or invoice.subscription_id is None:
+        return None
+    schedule = subscriptions.get_subscription(session, scope, invoice.subscription_id).schedule()
+    part = share(line.period, schedule.full_period(invoice.period))
+    return None if part == Fraction(1) else part
+
+
+def _line_of(session: Session, scope: Scope, invoice_id: str, line_id: str) -> tuple[InvoiceRecord, LineRecord]:
+    invoice = invoices.get_invoice(session, scope, invoice_id)
+    line = next((line for line in invoice.lines if line.id == line_id), None)
+    if line is None:
+        raise NotFound(
+            "line_not_found",
+            "the invoice has no such line",
+            field="line_id",
+            hint="GET /api/v1/invoices/{invoice_id} lists its lines.",
+        )
+    return invoice, line
+
+
+def _arithmetic(session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord, price: PriceRecord) -> str:
+    rated = rate(price.price, line.quantity, invoice.currency, served_share(session, scope, invoice, line))
+    if (rated.total, rated.unrounded, rated.breakdown) == (line.amount, line.unrounded, line.breakdown):
+        return explain.explain(price.price, rated, invoice.currency)
+    # Other code has priced it: what it has left in the line is what was charged.
+    return explain.explain_line(line, invoice.currency)
+
+
+def _meter_of(session: Session, scope: Scope, line: LineRecord) -> Meter | None:
+    return None if line.meter_id is None else meters.get_meter(session, scope, line.meter_id, line.meter_version)
+
+
+def _events_counted(session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord) -> int | None:
+    if line.quantity_hash is None or invoice.subscription_id is None:
+        return None
+    recorded = quantities.quantities_of(session, scope, invoice.subscription_id, invoice.period.start)
+    counted = [each for each in recorded if (each.price_id, each.quantity_hash) == (line.price_id, line.quantity_hash)]
+    return counted[0].events if counted else None

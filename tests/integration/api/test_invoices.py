@@ -1,0 +1,114 @@
+"""Invoices over HTTP: explained line by line, made again, and what is refused on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pipelines.steps.code_version import CODE_VERSION
+from pipelines.steps.collect_quantities import collect_quantities
+from pipelines.steps.draft_invoices import draft_invoices
+from pipelines.steps.finalize_invoices import finalize_invoices
+from pipelines.steps.gate_quantities import gate_quantities
+from pipelines.steps.gate_totals import gate_totals
+from pipelines.steps.price_invoices import price_invoices
+from tests.support.api_catalog import METER, guide, guide_plan
+from tests.support.api_stack import Stack, Tenant
+from warehouse_sql.client import Warehouse
+
+# A period that no other test bills: the steps work on every tenant's.
+START = "2024-03-05T00:00:00Z"
+BILLING_DAY = datetime(2024, 4, 5, tzinfo=UTC), datetime(2024, 4, 6, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def warehouse(stack: Stack) -> Iterator[Warehouse]:
+    names = ("URL", "USER", "PASSWORD", "DATABASE")
+    with closing(Warehouse(*(stack.environment[f"TALLY_WAREHOUSE_{name}"] for name in names))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def billed(stack: Stack, warehouse: Warehouse) -> tuple[Tenant, dict[str, Any]]:
+    """A tenant whose customer used 1500 requests, and the finalized invoice over them."""
+    tenant = stack.tenant()
+    tenant.make("meters", METER)
+    feature = tenant.make("features", guide("features"))
+    plan = tenant.make("plans", guide_plan(feature["id"]))
+    tenant.make("customers", guide("customers"))
+    who = {"customer_id": "acme_corp_001", "plan_id": plan["id"]}
+    tenant.make("subscriptions", {**guide("subscriptions"), **who, "start_date": START})
+    _send(tenant, range(1500))
+    now = datetime.now(UTC)
+    collect_quantities(stack.ledger, warehouse, *BILLING_DAY, now)
+    gate_quantities(stack.ledger, warehouse, *BILLING_DAY, now)
+    draft_invoices(stack.ledger, *BILLING_DAY, now)
+    price_invoices(stack.ledger, *BILLING_DAY, now, CODE_VERSION)
+    gate_totals(stack.ledger, *BILLING_DAY, now)
+    finalize_invoices(stack.ledger, *BILLING_DAY, now)
+    [invoice] = tenant.get("invoices").json()["items"]
+    assert invoice["invoice_status"] == "finalized"
+    return tenant, invoice
+
+
+def _send(tenant: Tenant, numbers: range) -> None:
+    event = {"event_name": "api.request", "customer_id": "acme_corp_001", "timestamp": "2024-03-20T12:00:00Z"}
+    events = [{**event, "event_id": f"request-{number}"} for number in numbers]
+    tenant.make("events/bulk", {"events": events})
+
+
+def test_M4_a_line_is_explained_and_its_events_are_listed_page_by_page(billed: tuple[Tenant, dict[str, Any]]) -> None:
+    tenant, invoice = billed
+    [line] = invoice["line_items"]
+    explained = tenant.get(f"invoices/{invoice['id']}/lines/{line['id']}/explain").json()
+    assert explained["explanation"].splitlines() == [
+        "metered: 1500",
+        "graduated, up to 1000: 1000 x 0.01 + 10 = 20",
+        "graduated, up to 10000: 500 x 0.008 = 4",
+        "sum: 24",
+        "rounded to 2 decimals: 24.00 USD",
+        "total: 24.00 USD",
+    ]
+    assert explained["price"]["price"]["tiers"][0] == {"up_to": "1000", "unit_price": "0.01", "flat_fee": "10.00"}
+    assert explained["meter"]["definition"]["event_name"] == "api.request"
+    assert (explained["events"]["count"], explained["events"]["quantity_hash"]) == (1500, line["quantity_hash"])
+
+    found: list[str] = []
+    params = {"limit": "100"}
+    while True:
+        page = tenant.http.get(explained["events"]["url"], params=params).json()
+        found += [event["event_id"] for event in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert sorted(found) == sorted(f"request-{number}" for number in range(1500))
+
+
+def test_M3_an_invoice_is_made_again_over_http(billed: tuple[Tenant, dict[str, Any]]) -> None:
+    tenant, invoice = billed
+    _send(tenant, range(1500, 1503))
+    before = tenant.get(f"invoices/{invoice['id']}").json()
+    found = tenant.make(f"invoices/{invoice['id']}/recompute", None)
+    assert (found["same"], found["reasons"], found["late_events"]) == (True, [], 3)
+    assert found["content_hash"] == found["recomputed_content_hash"]
+    [line] = found["lines"]
+    assert (line["recomputed_amount"], line["quantity_with_late_events"]) == ("24.00", "1503")
+    assert tenant.get(f"invoices/{invoice['id']}").json() == before
+
+
+def test_what_does_not_exist_is_named(billed: tuple[Tenant, dict[str, Any]]) -> None:
+    tenant, invoice = billed
+    [line] = invoice["line_items"]
+    for path, status, code in (
+        (f"invoices/none/lines/{line['id']}/explain", 404, "invoice_not_found"),
+        (f"invoices/{invoice['id']}/lines/none/explain", 404, "line_not_found"),
+        (f"invoices/{invoice['id']}/lines/none/events", 404, "line_not_found"),
+        (f"invoices/{invoice['id']}/lines/{line['id']}/events?cursor=none", 422, "bad_cursor"),
+        (f"invoices/{invoice['id']}/lines/{line['id']}/events?limit=101", 422, "out_of_range"),
+    ):
+        answer = tenant.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
