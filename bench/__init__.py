@@ -1,1 +1,1 @@
-"""Benchmarks behind `tally bench`; they print ratios measured in one run and are never part of the tests."""
+"""Benchmarks behind `tally bench`; they report ratios measured in one run, and no test depends on a speed."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,11 @@ class Server:
         seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
         return Usage(seconds, int(peak[1]) / 1024 if peak else 0.0)
 
+    def forget_peak(self) -> None:
+        """From now on `peak_mb` is counted anew."""
+        with suppress(OSError):
+            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
     def stop(self) -> None:
         """Ends it cleanly, or at last with force."""
         self.process.send_signal(signal.SIGTERM)
@@ -66,12 +71,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Scratch:
-    """A running stack with one tenant. `key` may do everything."""
+    """A running stack with one tenant. `key` may do everything; `statements` are the warehouse's for `bench/sql`."""
 
     home: Path
     warehouse_server: Server
     api: Server
     warehouse: Warehouse
+    statements: Warehouse
     ledger: Ledger
     scope: Scope
     key: str = field(repr=False)
@@ -92,6 +98,8 @@ def scratch() -> Iterator[Scratch]:
         warehouse = Warehouse(warehouse_server.url, "bench", password, read_timeout_seconds=3600)
         stack.callback(warehouse.close)
         migrate(warehouse)
+        statements = Warehouse(warehouse_server.url, "bench", password, read_timeout_seconds=3600, package="bench")
+        stack.callback(statements.close)
         ledger = Ledger(f"sqlite:///{home / 'ledger.sqlite3'}")
         stack.callback(ledger.dispose)
         ledger.migrate()
@@ -109,7 +117,7 @@ def scratch() -> Iterator[Scratch]:
         api = Server(_start("api", ["--port", str(api_port)], environment, home), f"http://127.0.0.1:{api_port}")
         stack.callback(api.stop)
         _await(api, "/readyz", home)
-        yield Scratch(home, warehouse_server, api, warehouse, ledger, scope, key)
+        yield Scratch(home, warehouse_server, api, warehouse, statements, ledger, scope, key)
 
 
 def free_port() -> int:

@@ -31,9 +31,10 @@ _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Warehouse:
     """A connection pool for one database. Safe to share between threads; opens nothing until it is first used.
 
-    Reads are repeated a few times when the engine cannot be reached; inserts and commands never are, their caller knows
-    whether a second try is safe. Raises Unavailable when the engine is down, overloaded or too slow, and WarehouseError
-    when it refused. Unavailable from an insert or a command says nothing about whether it was carried out.
+    Statements are asked for by their names in `package`. Reads are repeated a few times when the engine cannot be
+    reached; inserts and commands never are, their caller knows whether a second try is safe. Raises Unavailable when
+    the engine is down, overloaded or too slow, and WarehouseError when it refused. Unavailable from an insert or a
+    command says nothing about whether it was carried out.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Warehouse:
         read_timeout_seconds: int = 120,
         pool_size: int = 16,
         retry: Retry = READS,
+        package: str = "warehouse_sql",
     ) -> None:
         self.url = url
         self.user = user
@@ -56,6 +58,7 @@ class Warehouse:
         self._read_timeout_seconds = read_timeout_seconds
         self._pool_size = pool_size
         self._retry = retry
+        self._package = package
         self._pool = get_pool_manager(maxsize=pool_size, block=False)
         self._opening = threading.Lock()
         self._client: Client | None = None
@@ -74,6 +77,7 @@ class Warehouse:
             read_timeout_seconds=self._read_timeout_seconds,
             pool_size=self._pool_size,
             retry=self._retry,
+            package=self._package,
         )
 
     def ping(self) -> bool:
@@ -88,7 +92,7 @@ class Warehouse:
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """The result as dicts by column. Decimals stay Decimal; times with a zone are tz-aware, in that zone."""
-        text, bound, options = sql(name), _params(params), self._read_settings(name, settings)
+        text, bound, options = sql(name, self._package), _params(params), self._read_settings(name, settings)
         result = self._read(name, lambda client: client.query(text, parameters=bound, settings=options))
         return list(result.named_results())
 
@@ -96,7 +100,7 @@ class Warehouse:
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> pa.Table:
         """The result as an Arrow table. Cast Decimal256, UUID, Enum and DateTime in the SQL."""
-        text, bound, options = sql(name), _params(params), self._read_settings(name, settings)
+        text, bound, options = sql(name, self._package), _params(params), self._read_settings(name, settings)
         return self._read(
             name, lambda client: client.query_arrow(text, parameters=bound, settings=options, use_strings=True)
         )
@@ -114,7 +118,7 @@ class Warehouse:
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
         """Runs a statement that returns no rows, once."""
-        text, bound, options = sql(name), _params(params), _settings(name, settings)
+        text, bound, options = sql(name, self._package), _params(params), _settings(name, settings)
         self._once(name, lambda client: client.command(text, parameters=bound, settings=options))
 
     def statement(self, text: str, label: str) -> None:

@@ -12,14 +12,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z0-9][a-z0-9_]*)*")
 
 
 @cache
-def sql(name: str) -> str:
-    """The statement called `name`, a path under this package without `.sql`.
+def sql(name: str, package: str = "warehouse_sql") -> str:
+    """The statement called `name`, a path under `package` without `.sql`.
 
     Raises UnknownQuery where there is none. A name is a path of plain words, so it can never lead out of the package.
     """
     if not _NAME.fullmatch(name):
         raise UnknownQuery(name)
-    file = resources.files("warehouse_sql").joinpath(*f"{name}.sql".split("/"))
+    file = resources.files(package).joinpath(*f"{name}.sql".split("/"))
     if not file.is_file():
         raise UnknownQuery(name)
     return file.read_text(encoding="utf-8")
