@@ -7,7 +7,7 @@ PARTS := api billing bench cli ingestion integrations ledger pipelines settings 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check lint types imports format clean
+.PHONY: help setup demo up test test-all chaos check lint types imports format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: setup check ## Lint, types, import rules, and all tests but the slow ones
 test-all: setup check ## All tests, the slow ones too
 	@$(BIN)/python -m pytest -q -n 2 --ignore tests/e2e $(ARGS)
 	@$(BIN)/python -m pytest -q tests/e2e $(ARGS)
+
+chaos: setup ## Kill API and warehouse at random under load and count every event; make chaos ROUNDS=20 SEED=…
+	@CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s -m slow tests/integration/ingestion/test_chaos.py $(ARGS)
 
 check: lint types imports ## Lint, types and import rules
 

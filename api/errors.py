@@ -150,6 +150,17 @@ def problem_response(
     return JSONResponse(body, status, headers, media_type=PROBLEM_JSON)
 
 
+def incomplete(request: Request) -> Response:
+    """The answer to a request whose connection ended in the middle of its body."""
+    return problem_response(
+        request,
+        400,
+        "body_incomplete",
+        "The connection ended before the whole body had come. Nothing of it was taken.",
+        hint="Send the request again.",
+    )
+
+
 def unexpected(request: Request) -> Response:
     """What a caller is told about a fault of ours: nothing but the id under which it is logged."""
     hint = "Try again; if it stays, report the request id."

@@ -8,7 +8,7 @@ import time
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import REQUEST_ID, unexpected
+from api.errors import REQUEST_ID, incomplete, unexpected
 
 __all__ = ["CALLER", "Observed"]
 
@@ -59,8 +59,9 @@ class Observed:
         try:
             await self.app(scope, receive, observed_send)
         except ClientDisconnect:
-            # The caller has gone; there is nobody to answer and nothing of ours is broken.
-            status = status or 499
+            # Whoever has gone does not hear it; one that only stopped sending does. Nothing of ours is broken.
+            if not status:
+                await incomplete(Request(scope))(scope, receive, observed_send)
         except Exception:
             _log.exception("request %s failed", request_id)
             if status:

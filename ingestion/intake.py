@@ -2,8 +2,10 @@
 
 Nothing waits for a timer: while an insert runs the next group collects, and when it returns that group goes. Where the
 warehouse is down, or slower than `slow_after`, rows go to the journal and are answered as queued (promise E5); as long
-as the journal holds anything what comes in queues behind it, so that the first one received stays the first. What
-waits in memory is bounded: beyond that a request is turned away before its body is read.
+as the journal holds anything what comes in queues behind it, so that the first one received stays the first. Once the
+rest of the journal is small and on its way, what comes in waits for it in memory: else a journal would never become
+empty under a steady load. What waits in memory is bounded: beyond that a request is turned away before its body is
+read.
 
 Everything here runs in one event loop; the two things that block have threads of their own.
 """
@@ -113,6 +115,7 @@ class Intake:
         self._drain: asyncio.Task[None] | None = None
         self._spilling = 0
         self._queueing = False
+        self._catching_up: asyncio.TimerHandle | None = None
         self._closing = False
         self._look_at_journal()
 
@@ -178,7 +181,8 @@ class Intake:
 
     async def _keep(self, scope: Scope, rows: Sequence[bytes]) -> Kept:
         if not rows:
-            return Kept.STORED
+            # All of it came before: what the journal still holds is in no usage answer yet.
+            return Kept.QUEUED if self._is_behind() else Kept.STORED
         lines = rows_of(scope, self._source, rows)
         self._check_room(len(lines))
         member = _Member(lines, len(rows), asyncio.get_running_loop().create_future())
@@ -201,7 +205,7 @@ class Intake:
     def _go_on(self) -> None:
         """Starts what can be started: waiting rows to the journal while it holds anything, else to the warehouse."""
         if self._waiting and self._is_behind():
-            if not self._queueing:
+            if not self._queueing and self._catching_up is None:
                 self._queueing = True
                 self._do(self._queue_waiting())
             return
@@ -296,24 +300,41 @@ class Intake:
     async def _drain_journal(self) -> None:
         """Moves the journal into the warehouse, oldest first, until it is empty."""
         pause = _FIRST_PAUSE
+        is_taking = False
         try:
             while (segment := self._journal.oldest) is not None:
                 try:
                     # What is appended from now on goes to another segment.
                     await self._in_thread(self._journaling, self._journal.seal)
                     segment = self._journal.oldest or segment
+                    if is_taking and self._journal.size <= self._bounds.group_bytes:
+                        self._catch_up()
                     for records in self._in_groups(segment):
                         await self._drain_records(records)
                     await self._in_thread(self._journaling, self._journal.remove, segment)
-                    pause = _FIRST_PAUSE
+                    pause, is_taking = _FIRST_PAUSE, True
                 except (Unavailable, OSError) as error:
+                    is_taking = False
+                    self._give_up_catching_up()
                     log.info("the journal cannot be drained yet: %s", type(error).__name__)
                     await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 -- spreads tries, guards nothing
                     pause = min(pause * 2, _LONGEST_PAUSE)
                 self._look_at_journal()
         finally:
             self._drain = None
-            self._go_on()
+            self._give_up_catching_up()
+
+    def _catch_up(self) -> None:
+        """What comes in waits for the rest of the journal, unless that takes longer than an insert may."""
+        if self._catching_up is None and not self._closing:
+            loop = asyncio.get_running_loop()
+            self._catching_up = loop.call_later(self._bounds.slow_after, self._give_up_catching_up)
+
+    def _give_up_catching_up(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            self._catching_up = None
+        self._go_on()
 
     def _in_groups(self, segment: Segment) -> Iterator[list[bytes]]:
         group: list[bytes] = []

@@ -196,6 +196,7 @@ def _new_place(directory: Path) -> tuple[Path, int]:
         place.mkdir(mode=0o700)
         # Another process that starts just now may take the new directory for one that was left behind.
         if (locked := _lock(place)) is not None:
+            _sync(directory)
             return locked
 
 
@@ -203,10 +204,16 @@ def _lock(place: Path) -> tuple[Path, int] | None:
     """The directory and its lock, or None where it is no journal or belongs to a process that lives."""
     if not place.is_dir():
         return None
-    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # Its process has just ended and tidied up.
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        os.close(lock)
+        return None
+    if not (place / "lock").exists():
         os.close(lock)
         return None
     return place, lock

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from billing.errors import Unavailable
 from billing.scope import Scope
 from ingestion.event import Event
 from ingestion.rows import COLUMNS, FORMAT, SETTINGS, TABLE, open_rows, rows_of
 from warehouse_sql.client import Warehouse
+from warehouse_sql.errors import WarehouseError
 
 __all__ = ["EventWriter", "Written"]
+
+# No such table or database yet, an account that is not let in or may not write: no fault of the rows, which can wait.
+_NOT_ABOUT_ROWS: Final = frozenset({60, 81, 192, 193, 194, 497, 516})
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,17 @@ class EventWriter:
         """Store lines of `rows_of`, of any scopes.
 
         Raises Unavailable when the warehouse is down or does not answer in time: then nothing is acknowledged, and
-        sending the same events again is safe, whether or not they had been stored. WarehouseError when it refused.
+        sending the same events again is safe, whether or not they had been stored. WarehouseError when it refused the
+        rows themselves.
         """
-        self._warehouse.insert_raw(TABLE, COLUMNS, rows, FORMAT, SETTINGS)
+        try:
+            self._warehouse.insert_raw(TABLE, COLUMNS, rows, FORMAT, SETTINGS)
+        except WarehouseError as refused:
+            if refused.engine_code not in _NOT_ABOUT_ROWS:
+                raise
+            raise Unavailable(
+                "warehouse_not_ready",
+                f"The warehouse takes no events (engine error {refused.engine_code}).",
+                hint="Run `tally migrate`, and check the warehouse's user and password.",
+                retry_after_seconds=5,
+            ) from refused

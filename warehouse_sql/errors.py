@@ -16,9 +16,11 @@ from urllib3.exceptions import HTTPError
 
 from billing.errors import TallyError, Unavailable
 
-# The engine's errors that pass by themselves: too many queries or parts, no memory, no thread, timeouts, lost
-# connections.
-_PASSING = frozenset({159, 160, 202, 203, 209, 210, 236, 241, 242, 252, 279, 319, 425, 439, 745, 999})
+# The engine's errors that pass by themselves: too many queries or parts, no memory, no thread, no room on the disk or
+# no file to be had on it, timeouts, lost connections.
+_PASSING = frozenset({75, 76, 159, 160, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 319, 425, 439, 745, 999})
+# A full disk also shows as an error of the system's own, under whatever number.
+_NO_ROOM = "No space left on device"
 _TEXT = re.compile(
     r"DB::Exception: (?P<text>.*?)(?:\s*\(version [^()]*(?:\([^()]*\))?\))?(?:\s*\(for url \S+\))?\s*$", re.DOTALL
 )
@@ -65,7 +67,7 @@ def translated(error: Exception, query: str) -> Exception:
                 "warehouse_unavailable", "The warehouse cannot be reached or is too slow.", retry_after_seconds=1
             )
         return error
-    if code in _PASSING:
+    if code in _PASSING or _NO_ROOM in str(error):
         return Unavailable(
             "warehouse_unavailable",
             f"The warehouse is overloaded or gave up (engine error {code}).",

@@ -65,16 +65,11 @@ class Stack:
 
     def tenant(self, *, scopes: Collection[str] = keys.ALL_SCOPES) -> Tenant:
         """A new tenant with a test environment and one key."""
-        now = datetime.now(UTC)
-        with self.ledger.begin() as session:
-            tenant = tenants.create_tenant(session, f"tenant {next(_names)}", now)
-            scope = tenants.create_environment(session, tenant.id, "test", "test", "UTC", now).scope
-        return self.with_key(scope, scopes)
+        return self.with_key(new_scope(self.ledger), scopes)
 
     def with_key(self, scope: Scope, scopes: Collection[str]) -> Tenant:
         """A further key of an environment."""
-        with self.ledger.begin() as session:
-            _, secret = keys.create_key(session, scope, "test", sorted(scopes), datetime.now(UTC))
+        secret = new_key(self.ledger, scope, scopes)
         client = httpx.Client(base_url=self.url, headers={"X-API-Key": secret}, trust_env=False, timeout=30)
         self.clients.append(client)
         return Tenant(scope, secret, client)
@@ -108,6 +103,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory, warehouse_process: Warehouse
 def tenant(stack: Stack) -> Tenant:
     """A tenant of this test alone, with every scope."""
     return stack.tenant()
+
+
+def new_scope(ledger: Ledger) -> Scope:
+    """The test environment of a new tenant."""
+    now = datetime.now(UTC)
+    with ledger.begin() as session:
+        tenant = tenants.create_tenant(session, f"tenant {next(_names)}", now)
+        return tenants.create_environment(session, tenant.id, "test", "test", "UTC", now).scope
+
+
+def new_key(ledger: Ledger, scope: Scope, scopes: Collection[str] = keys.ALL_SCOPES) -> str:
+    """The secret of a further key of an environment."""
+    with ledger.begin() as session:
+        return keys.create_key(session, scope, "test", sorted(scopes), datetime.now(UTC))[1]
 
 
 def settings_of(home: Path, warehouse: WarehouseProcess, stripe: str) -> dict[str, str]:

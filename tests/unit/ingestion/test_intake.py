@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -25,12 +26,16 @@ class Store:
         self.open = threading.Event()
         self.open.set()
         self.entered = threading.Semaphore(0)
+        self.holds = b""
+        self.is_holding = threading.Event()
         self.is_down = False
         self.refuses: bytes | None = None
 
     def insert(self, rows: bytes) -> None:
         self.entered.release()
-        assert self.open.wait(20)
+        if self.holds in rows and not self.open.is_set():
+            self.is_holding.set()
+            assert self.open.wait(20)
         if self.is_down:
             raise Unavailable("warehouse_unavailable", "It is down.")
         if self.refuses is not None and self.refuses in rows:
@@ -150,6 +155,62 @@ def test_E5_what_comes_behind_a_journal_that_is_not_empty_queues_behind_it(store
         store.open.set()
         await _until(lambda: intake.figures.journal_events == 0)
         assert store.stored == ["a", "b"]
+
+    _run(store, tmp_path, act)
+
+
+def test_E5_the_journal_becomes_empty_under_a_load_that_never_pauses(store: Store, tmp_path: Path) -> None:
+    async def act(intake: Intake) -> None:
+        async def send(sender: int) -> None:
+            for count in itertools.count():
+                if (await _take(intake, f"{sender}-{count}")).kept is Kept.STORED:
+                    return
+
+        store.is_down = True
+        await _take(intake, "a")
+        senders = [asyncio.create_task(send(number)) for number in range(4)]
+        await _until(lambda: intake.figures.queued >= 20)
+        store.is_down = False
+        async with asyncio.timeout(20):
+            await asyncio.gather(*senders)
+        assert intake.figures.journal_events == 0
+        assert store.stored[0] == "a"
+        assert sorted(store.stored) == sorted(set(store.stored))
+
+    _run(store, tmp_path, act)
+
+
+def test_E5_what_waits_for_the_rest_of_the_journal_is_queued_when_that_takes_too_long(
+    store: Store, tmp_path: Path
+) -> None:
+    async def act(intake: Intake) -> None:
+        store.is_down = True
+        await _take(intake, "a")
+        # Its own insert and a first try to drain it: from then on it is in a segment that is ended.
+        for _ in range(2):
+            await asyncio.to_thread(store.entered.acquire)
+        await _take(intake, "b")
+        store.holds = b'"b"'
+        store.open.clear()
+        store.is_down = False
+        await asyncio.to_thread(store.is_holding.wait, 20)
+        assert store.stored == ["a"]
+        assert (await _take(intake, "c")).kept is Kept.QUEUED
+        store.open.set()
+        await _until(lambda: intake.figures.journal_events == 0)
+        assert store.stored == ["a", "b", "c"]
+
+    _run(store, tmp_path, act, slow_after=0.05)
+
+
+def test_E2_what_is_repeated_while_the_journal_holds_it_is_not_said_to_be_stored(store: Store, tmp_path: Path) -> None:
+    async def act(intake: Intake) -> None:
+        store.is_down = True
+        assert await _take(intake, "a") == Taken(1, 0, Kept.QUEUED)
+        assert await _take(intake, "a") == Taken(0, 1, Kept.QUEUED)
+        store.is_down = False
+        await _until(lambda: intake.figures.journal_events == 0)
+        assert await _take(intake, "a") == Taken(0, 1, Kept.STORED)
 
     _run(store, tmp_path, act)
 
