@@ -1,7 +1,8 @@
-"""What runs by itself: yesterday's usage and billing each night, and a sweep over what waits for the payment provider.
+"""What runs by itself: yesterday's usage and billing each night, rollups of days that got late events, and a sweep over
+what waits for the payment provider.
 
-The sweep is on from the start: it only finishes what was asked for. Billing is switched on by a person, in the UI or
-with `dagster schedule start daily_billing`.
+Rollups and sweep are on from the start: they only finish what was asked for. Billing is switched on by a person, in the
+UI or with `dagster schedule start daily_billing`.
 """
 
 from collections.abc import Iterator
@@ -9,13 +10,16 @@ from datetime import timedelta
 
 import dagster as dg
 
+from billing.errors import Unavailable
 from billing.scope import Scope
-from pipelines.assets.daily import STRIPE_POOL
+from pipelines.assets.daily import STRIPE_POOL, WAREHOUSE_POOL, retried_when_unavailable
 from pipelines.assets.invoices import billable_quantities, draft_invoices, finalized_invoices, priced_invoices
 from pipelines.assets.stripe import stripe_invoices
 from pipelines.assets.usage import events_reconciled, usage_hourly
+from pipelines.partitions import DAYS
 from pipelines.resources import Tally
 from pipelines.steps.accept_unusable_events import accept_unusable_events
+from pipelines.steps.roll_up_usage import late_days, rebuild_late_days
 from pipelines.steps.stripe_backlog import follow_all_open, overdue_work
 from pipelines.steps.stripe_sweep import sweep
 
@@ -85,6 +89,23 @@ class Acceptance(dg.Config):
     reason: str
 
 
+@dg.op(pool=WAREHOUSE_POOL, description="Days before today whose rollups have not seen all of their events, once.")
+def rebuild_days(context: dg.OpExecutionContext, tally: dg.ResourceParam[Tally]) -> None:
+    """One call of the step; each day that it built is a materialization of its partition."""
+    with retried_when_unavailable():
+        done = rebuild_late_days(tally.ledger, tally.warehouse, tally.clock())
+    for built in done.builds:
+        key = built.day.isoformat()
+        if DAYS.has_partition_key(key):
+            context.log_event(
+                dg.AssetMaterialization(
+                    usage_hourly.key,
+                    partition=key,
+                    metadata={"events": built.events, "dagster/row_count": built.rows, "build": str(built.build)},
+                )
+            )
+
+
 @dg.op(description="Accepts the unusable events that hold an invoice; the next run of its billing day finalizes it.")
 def accept_events(context: dg.OpExecutionContext, config: Acceptance, tally: dg.ResourceParam[Tally]) -> None:
     """Writes the acceptance and its reason to the audit log."""
@@ -98,6 +119,12 @@ def accept_events(context: dg.OpExecutionContext, config: Acceptance, tally: dg.
 def accept_unusable() -> None:
     """The acceptance alone."""
     accept_events()
+
+
+@dg.job(description="Builds the rollups of days that got late events or corrections.")
+def late_usage() -> None:
+    """The rebuild alone."""
+    rebuild_days()
 
 
 @dg.job(description="Catches up on what the API's worker has missed.")
@@ -131,6 +158,29 @@ def stripe_backlog(
         yield dg.RunRequest()
 
 
+@dg.sensor(
+    job_name=late_usage.name,
+    minimum_interval_seconds=300,
+    description="Rebuilds days before today that got events or corrections after their rollup was made.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def late_usage_days(
+    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A run only when there is such a day and no other run is at it. Until then the day is read from its events."""
+    try:
+        late = late_days(tally.ledger, tally.warehouse, tally.clock())
+    except Unavailable as error:
+        yield dg.SkipReason(f"{error.code}: asked again at the next tick")
+        return
+    if not late:
+        yield dg.SkipReason("every day before today is rolled up")
+    elif context.instance.get_runs(dg.RunsFilter(job_name=late_usage.name, statuses=_UNFINISHED), limit=1):
+        yield dg.SkipReason("a rebuild is running")
+    else:
+        yield dg.RunRequest()
+
+
 @dg.schedule(
     job=stripe_follow_up,
     cron_schedule="40 * * * *",
@@ -143,6 +193,6 @@ def hourly_follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"follow:{context.scheduled_execution_time.isoformat()}")
 
 
-jobs = (usage_and_billing, accept_unusable, stripe_sweep, stripe_follow_up)
+jobs = (usage_and_billing, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
 schedules = (daily_billing, hourly_follow_up)
-sensors = (stripe_backlog,)
+sensors = (late_usage_days, stripe_backlog)

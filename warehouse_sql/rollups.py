@@ -59,22 +59,34 @@ def current_build(warehouse: Warehouse, scope: Scope, meter: Meter, day: date) -
 
 
 def build_days(
-    warehouse: Warehouse, days: Sequence[date], meters: Sequence[tuple[Scope, Meter]], now: datetime
+    warehouse: Warehouse,
+    days: Sequence[date],
+    meters: Sequence[tuple[Scope, Meter]],
+    now: datetime,
+    *,
+    force: bool = False,
 ) -> list[DayBuild]:
     """Builds the rollups of `meters` for `days`, for all tenants in one statement, and switches to them.
 
-    Reconciles first, so that a rollup holds no duplicate. Building a day again gives the same answers. `now` dates the
-    build's number. A weighted sum has no rollups: a level reaches back past any day.
+    Reconciles first, so that a rollup holds no duplicate. A day on which the current rollup of every meter has seen all
+    that arrived is left as it is and writes nothing, unless `force`d; building it again would give the same answers.
+    `now` dates the build's number. A weighted sum has no rollups: a level reaches back past any day.
     """
     watermark = supersede_duplicates(warehouse).watermark
     # A meter that is named twice would be counted twice.
     once = {(scope, meter.id, meter.version): (scope, meter) for scope, meter in meters}
     summed = [one for one in once.values() if one[1].aggregation.type is not AggregationType.WEIGHTED_SUM]
-    if not summed:
+    wanted = sorted(set(days))
+    if summed and wanted and not force:
+        stale = _stale_meters(warehouse, wanted, summed)
+        wanted = [day for day in wanted if stale[day]]
+        behind = {key for day in wanted for key in stale[day]}
+        summed = [(scope, meter) for scope, meter in summed if (scope, meter.id) in behind]
+    if not summed or not wanted:
         return []
     return [
         built
-        for some_days in _in_turns(warehouse, sorted(set(days)))
+        for some_days in _in_turns(warehouse, wanted)
         for built in _build(warehouse, some_days, summed, watermark, now)
     ]
 
@@ -94,20 +106,15 @@ def mismatches(warehouse: Warehouse, days: Sequence[date]) -> list[dict[str, Any
 
 def dirty_days(warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY) -> list[date]:
     """Days since `since` on which some meter has events that its current rollup has not seen."""
-    known = {
-        (row["tenant_id"], row["environment_id"], row["meter_id"], row["meter_version"], row["day"]): row
-        for row in warehouse.rows("queries/current_builds", {"first_day": since})
-    }
+    builds = _current_builds(warehouse, since)
     listening: dict[tuple[str, str, str], list[Meter]] = {}
     for scope, meter in meters:
         if meter.aggregation.type is not AggregationType.WEIGHTED_SUM:
             listening.setdefault((scope.tenant_id, scope.environment_id, meter.event_name), []).append(meter)
     dirty: set[date] = set()
-    for row in warehouse.rows("queries/meter_days", {"first_day": since}):
-        tenant_id, environment_id, day = row["tenant_id"], row["environment_id"], row["day"]
-        for meter in listening.get((tenant_id, environment_id, row["event_name"]), ()):
-            build = known.get((tenant_id, environment_id, meter.id, meter.version, day))
-            if build is None or row["arrived_us"] > build["watermark_us"] or row["corrected_us"] > build["started_us"]:
+    for (scope, event_name, day), arrived in _arrivals(warehouse, since).items():
+        for meter in listening.get((scope.tenant_id, scope.environment_id, event_name), ()):
+            if _has_not_seen(builds.get((scope, meter.id, meter.version, day)), arrived):
                 dirty.add(day)
     return sorted(dirty)
 
@@ -119,6 +126,45 @@ def drop_old_builds(warehouse: Warehouse, now: datetime, keep: timedelta = timed
     if builds:
         warehouse.command("queries/drop_old_builds", {"builds": builds})
     return len(builds)
+
+
+def _stale_meters(
+    warehouse: Warehouse, days: Sequence[date], meters: Sequence[tuple[Scope, Meter]]
+) -> dict[date, set[tuple[Scope, str]]]:
+    """For each day the meters that have no rollup of it, or one that has not seen everything."""
+    builds, arrivals = _current_builds(warehouse, days[0]), _arrivals(warehouse, days[0])
+    return {
+        day: {
+            (scope, meter.id)
+            for scope, meter in meters
+            if _has_not_seen(
+                builds.get((scope, meter.id, meter.version, day)), arrivals.get((scope, meter.event_name, day))
+            )
+        }
+        for day in days
+    }
+
+
+def _current_builds(warehouse: Warehouse, since: date) -> dict[tuple[Scope, str, int, date], dict[str, Any]]:
+    return {
+        (Scope(row["tenant_id"], row["environment_id"]), row["meter_id"], row["meter_version"], row["day"]): row
+        for row in warehouse.rows("queries/current_builds", {"first_day": since})
+    }
+
+
+def _arrivals(warehouse: Warehouse, since: date) -> dict[tuple[Scope, str, date], dict[str, Any]]:
+    return {
+        (Scope(row["tenant_id"], row["environment_id"]), row["event_name"], row["day"]): row
+        for row in warehouse.rows("queries/meter_days", {"first_day": since})
+    }
+
+
+def _has_not_seen(build: dict[str, Any] | None, arrived: dict[str, Any] | None) -> bool:
+    if build is None:
+        return True
+    if arrived is None:
+        return False
+    return bool(arrived["arrived_us"] > build["watermark_us"] or arrived["corrected_us"] > build["started_us"])
 
 
 def _build(

@@ -44,6 +44,13 @@ def events_reconciled(context: dg.AssetExecutionContext, tally: dg.ResourceParam
     )
 
 
+class RollUp(dg.Config):
+    """How days are built."""
+
+    force: bool = False
+    """Build days again whose rollups have seen everything."""
+
+
 @daily_asset(
     group="usage",
     kinds={"clickhouse"},
@@ -51,19 +58,23 @@ def events_reconciled(context: dg.AssetExecutionContext, tally: dg.ResourceParam
     pool=WAREHOUSE_POOL,
     description=(
         "Exact hourly aggregates of every meter and customer, for all tenants in one statement. A build is made aside "
-        "and switched to at once, so building a day again is always safe."
+        "and switched to at once, so building a day again is always safe. A day whose rollups have seen everything is "
+        "left as it is, unless the run's configuration says `force: true`."
     ),
 )
-def usage_hourly(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
+def usage_hourly(
+    context: dg.AssetExecutionContext, config: RollUp, tally: dg.ResourceParam[Tally]
+) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
+    window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
-        done = roll_up_usage(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
+        done = roll_up_usage(tally.ledger, tally.warehouse, *window, tally.clock(), force=config.force)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(build.rows for build in done.builds),
             "events": sum(build.events for build in done.builds),
             "days": done.days,
-            "days with usage": len(done.builds),
+            "days built": len(done.builds),
             "meters": done.meters,
             "old builds dropped": done.dropped,
             "builds": table(

@@ -1,20 +1,25 @@
 """Turns the events of days into hourly rollups of all meters, and compares rollups with their events."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ledger.db import Ledger
 from ledger.store import meters
 from warehouse_sql.client import Warehouse
-from warehouse_sql.rollups import DayBuild, build_days, drop_old_builds, mismatches
+from warehouse_sql.rollups import DayBuild, build_days, dirty_days, drop_old_builds, mismatches
 
-__all__ = ["Compared", "RolledUp", "compare_rollups", "roll_up_usage"]
+__all__ = ["Compared", "RolledUp", "compare_rollups", "late_days", "rebuild_late_days", "roll_up_usage"]
+
+# Of many late days the newest come first, and the others with the next run.
+_MOST_LATE_DAYS = 31
 
 
 @dataclass(frozen=True)
 class RolledUp:
-    """`builds` has one entry per day with usage; `dropped` counts the builds that nobody reads any more."""
+    """`builds` has one entry per day that was built: days that had nothing new are left as they are. `dropped` counts
+    the builds that nobody reads any more.
+    """
 
     days: int
     meters: int
@@ -30,22 +35,43 @@ class Compared:
     mismatches: tuple[dict[str, Any], ...]
 
 
-def roll_up_usage(ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime) -> RolledUp:
+def roll_up_usage(
+    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime, *, force: bool = False
+) -> RolledUp:
     """Build the UTC days in [start, end) for the latest version of every meter. Building again changes no answer.
 
-    Raises Unavailable when warehouse or ledger is; whatever was built by then is in use.
+    A day whose rollups have seen everything is built again only when `force`d. Raises Unavailable when warehouse or
+    ledger is; whatever was built by then is in use.
+    """
+    return _build(ledger, warehouse, _days(start, end), now, force)
+
+
+def late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> list[date]:
+    """Days before today on which some meter has events that its rollup has not seen, newest first.
+
+    Today gets events all the time and is read from them; it is due once it is over.
     """
     with ledger.read() as session:
         known = meters.all_meters(session)
-    days = _days(start, end)
-    builds = build_days(warehouse, days, known, now)
-    return RolledUp(len(days), len(known), tuple(builds), drop_old_builds(warehouse, now))
+    return [day for day in reversed(dirty_days(warehouse, known)) if day < now.astimezone(UTC).date()]
+
+
+def rebuild_late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> RolledUp:
+    """Build the newest of the late days. Raises Unavailable."""
+    return _build(ledger, warehouse, late_days(ledger, warehouse, now)[:_MOST_LATE_DAYS], now, force=False)
 
 
 def compare_rollups(warehouse: Warehouse, start: datetime, end: datetime) -> Compared:
     """Compare the current rollups of the days in [start, end) with the events they were made of."""
     days = _days(start, end)
     return Compared(len(days), tuple(mismatches(warehouse, days)))
+
+
+def _build(ledger: Ledger, warehouse: Warehouse, days: list[date], now: datetime, force: bool) -> RolledUp:
+    with ledger.read() as session:
+        known = meters.all_meters(session)
+    builds = build_days(warehouse, days, known, now, force=force)
+    return RolledUp(len(days), len(known), tuple(builds), drop_old_builds(warehouse, now))
 
 
 def _days(start: datetime, end: datetime) -> list[date]:

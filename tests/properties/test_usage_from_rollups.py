@@ -1,7 +1,9 @@
 """U1: usage from rollups is usage from events is what plain Python counts, on random histories.
 
 A history sends events in batches (late, again, again with other content, with values that are no numbers), and builds
-rollups, reconciles, voids and amends in between. The days are those in which Europe/Paris loses an hour.
+rollups, reconciles, voids and amends in between. The days are those in which Europe/Paris loses an hour. Meters
+multiply their values and begin at a moment, questions filter, and the top few are those of the whole time. A sample of
+the same events, of which none is stored, adds up to the same.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -38,12 +40,14 @@ from warehouse_sql.client import Warehouse
 from warehouse_sql.migrate import migrate
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.rollups import build_days
+from warehouse_sql.sample import SampleEvent, read_sample
 from warehouse_sql.usage import UsageQuery, UsageRow, read_usage
-from warehouse_sql.windows import Window
+from warehouse_sql.usage_query import rows_of
+from warehouse_sql.windows import Window, window_starts
 
 __all__ = ["ledger", "ledger_template", "warehouse_server"]
 
-PARIS = ZoneInfo("Europe/Paris")
+ZONES = ("Europe/Paris", "Asia/Kolkata", "UTC")
 START, END = datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 31, 9, 30, tzinfo=UTC)
 DAYS = [date(2026, 3, 27) + timedelta(days=n) for n in range(5)]
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -148,6 +152,38 @@ histories = st.builds(
     sends,
 )
 kinds_of_meter = st.sampled_from([kind for kind in AggregationType if kind is not AggregationType.WEIGHTED_SUM])
+# By a group's text, by what a group's text does not tell, and by another property.
+QUESTION_FILTERS = (
+    Filter("kind", FilterOp.EQ, "a"),
+    Filter("kind", FilterOp.NOT_IN, ("b", "c")),
+    Filter("kind", FilterOp.EXISTS),
+    Filter("n", FilterOp.GT, Decimal("0.05")),
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a meter and a question say beyond the aggregation."""
+
+    multiplier: Decimal | None
+    event_from: datetime | None
+    own_filter: bool
+    filters: tuple[Filter, ...]
+    window: Window | None
+    zone: str
+    limit: int
+
+
+questions = st.builds(
+    Question,
+    st.sampled_from((None, Decimal("0.001"), Decimal("2.5"))),
+    st.none() | instants,
+    st.booleans(),
+    st.lists(st.sampled_from(QUESTION_FILTERS), max_size=2, unique=True).map(tuple),
+    st.sampled_from(("day", "hour", None)),
+    st.sampled_from(ZONES),
+    st.integers(1, 3),
+)
 
 
 @pytest.fixture(scope="session")
@@ -160,25 +196,18 @@ def metering(warehouse_server: WarehouseProcess) -> Iterator[Warehouse]:
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-@given(
-    history=histories,
-    kind=kinds_of_meter,
-    filtered=st.booleans(),
-    window=st.sampled_from(("day", "hour", None)),
-    one_name=st.booleans(),
-)
+@given(history=histories, kind=kinds_of_meter, question=questions, one_name=st.booleans())
 def test_U1_rollups_and_events_and_plain_python_agree(
     metering: Warehouse,
     ledger: Ledger,
     history: list[Send | Build | Void | Amend | str],
     kind: AggregationType,
-    filtered: bool,
-    window: Window | None,
+    question: Question,
     one_name: bool,
 ) -> None:
     with ledger.begin() as session:
         scope = a_scope(session, f"tenant {uuid.uuid4().hex}")
-    meter = a_meter(kind, filtered)
+    meter = a_meter(kind, question)
     model = Model()
     for step in history:
         if isinstance(step, Send):
@@ -192,16 +221,24 @@ def test_U1_rollups_and_events_and_plain_python_agree(
             model.void(step) if isinstance(step, Void) else model.amend(step)
         else:
             supersede_duplicates(metering)
-    query = UsageQuery(scope, meter, START, END, None, window, "Europe/Paris", ("kind",))
-    expected = counted(model, meter, window)
+    query = UsageQuery(scope, meter, START, END, None, question.window, question.zone, ("kind",), question.filters)
+    expected = counted(model, meter, question, question.window)
     at_once = read_usage(metering, query).rows
     assert at_once == read_usage(metering, query, "raw").rows
     if one_name:
         # All that came is within what the query reads, so no identity counts twice, reconciled or not.
         assert shown(at_once) == expected
     supersede_duplicates(metering)
-    assert shown(read_usage(metering, query).rows) == expected
+    rows = read_usage(metering, query).rows
+    assert shown(rows) == expected
     assert shown(read_usage(metering, query, "raw").rows) == expected
+
+    totals = counted(model, meter, question, None)
+    ranked = sorted(totals, key=lambda key: (totals[key][0] is None, -(totals[key][0] or Decimal(0)), key[0], key[2]))
+    top = replace(query, order_by="value", limit=question.limit)
+    chosen = [(customer, kind_text) for customer, _, kind_text in ranked[: question.limit]]
+    of_series = [[row for row in rows if (row.customer_id, row.group["kind"]) == series] for series in chosen]
+    assert list(read_usage(metering, top).rows) == [row for series in of_series for row in series]
 
 
 def correct(ledger: Ledger, warehouse: Warehouse, scope: Scope, step: Void | Amend) -> None:
@@ -214,13 +251,40 @@ def correct(ledger: Ledger, warehouse: Warehouse, scope: Scope, step: Void | Ame
             amend_event(ledger, warehouse, scope, step.event_id, change, "test", NOW)
 
 
-def a_meter(kind: AggregationType, filtered: bool) -> Meter:
-    filters = (Filter("kind", FilterOp.NE, "b"),) if filtered else ()
-    aggregation = Aggregation(kind, None if kind is AggregationType.COUNT else "n")
-    return Meter("meter_calls", 1, "Calls", "call", aggregation, filters, ("kind",))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(batch=st.lists(events, min_size=3, max_size=12), kind=st.sampled_from(list(AggregationType)), question=questions)
+def test_a_sample_adds_up_to_what_the_same_events_do_once_they_are_stored(
+    metering: Warehouse, batch: list[Event], kind: AggregationType, question: Question
+) -> None:
+    scope = Scope(f"tenant_{uuid.uuid4().hex}", "env")
+    meter = replace(a_meter(kind, question), group_by=("kind",))
+    first: dict[str, Event] = {}
+    for event in batch:
+        first.setdefault(event.identity, structs.replace(event, event_name="call"))
+    EventWriter(metering).write(scope, list(first.values()))
+    starts = window_starts(START, END, question.window, question.zone)
+    sample = [SampleEvent(one.customer_id, one.timestamp, one.identity, one.texts()) for one in first.values()]
+    _, parts = read_sample(metering, meter, sample, starts, END, NOW)
+    query = UsageQuery(scope, meter, START, END, None, question.window, question.zone, ("kind",))
+    assert tuple(rows_of(parts, query, starts)) == read_usage(metering, query, "raw").rows
 
 
-def shown(rows: tuple[UsageRow, ...]) -> dict[tuple[str, object, str], tuple[Decimal | None, int, int]]:
+def a_meter(kind: AggregationType, question: Question) -> Meter:
+    counts = kind in {AggregationType.COUNT, AggregationType.COUNT_UNIQUE}
+    return Meter(
+        "meter_calls",
+        1,
+        "Calls",
+        "call",
+        Aggregation(kind, None if kind is AggregationType.COUNT else "n"),
+        (Filter("kind", FilterOp.NE, "b"),) if question.own_filter else (),
+        ("kind",),
+        multiplier=None if counts else question.multiplier,
+        event_from=question.event_from,
+    )
+
+
+def shown(rows: tuple[UsageRow, ...]) -> dict[tuple[str, datetime, str], tuple[Decimal | None, int, int]]:
     return {
         (row.customer_id, row.start.astimezone(UTC), row.group["kind"]): (row.value, row.events, row.unusable)
         for row in rows
@@ -228,30 +292,46 @@ def shown(rows: tuple[UsageRow, ...]) -> dict[tuple[str, object, str], tuple[Dec
 
 
 def counted(
-    model: Model, meter: Meter, window: str | None
-) -> dict[tuple[str, object, str], tuple[Decimal | None, int, int]]:
+    model: Model, meter: Meter, question: Question, window: str | None
+) -> dict[tuple[str, datetime, str], tuple[Decimal | None, int, int]]:
     """What the model counts, by local window, with its values."""
-    grouped: dict[tuple[str, object, str], list[Event]] = defaultdict(list)
+    grouped: dict[tuple[str, datetime, str], list[Event]] = defaultdict(list)
+    since = max(START, question.event_from or START)
     for event in model.counted.values():
-        if event is None:
+        if event is None or event.event_name != "call" or not since <= event.timestamp < END:
             continue
-        kind = event.texts()["kind"]
-        fits = event.event_name == "call" and START <= event.timestamp < END and not (meter.filters and kind == "b")
-        if fits:
-            grouped[event.customer_id, window_of(event.timestamp, window), kind or ""].append(event)
-    return {key: value_of(meter.aggregation.type, group, model.order) for key, group in grouped.items()}
+        if all(holds(one, event.texts()) for one in (*meter.filters, *question.filters)):
+            at = window_of(event.timestamp, window, ZoneInfo(question.zone))
+            grouped[event.customer_id, at, event.texts()["kind"] or ""].append(event)
+    return {key: value_of(meter, group, model.order) for key, group in grouped.items()}
 
 
-def window_of(at: datetime, window: str | None) -> datetime:
-    local = at.astimezone(PARIS)
-    if window == "hour":
-        return at.replace(minute=0, second=0, microsecond=0)
-    if window == "day":
-        return max(START, local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC))
-    return START
+def holds(one: Filter, texts: dict[str, str | None]) -> bool:
+    text = texts[one.property]
+    if one.op is FilterOp.EXISTS:
+        return text is not None
+    if one.op is FilterOp.EQ:
+        return text == one.value
+    if one.op is FilterOp.NE:
+        return text != one.value
+    if one.op is FilterOp.NOT_IN:
+        assert isinstance(one.value, tuple)
+        return text not in one.value
+    number = TEXTS[text]
+    assert isinstance(one.value, Decimal)
+    return number is not None and number > one.value
 
 
-def value_of(kind: AggregationType, group: list[Event], order: dict[int, int]) -> tuple[Decimal | None, int, int]:
+def window_of(at: datetime, window: str | None, zone: ZoneInfo) -> datetime:
+    local = at.astimezone(zone)
+    if window is None:
+        return START
+    whole = local.replace(minute=0, second=0, microsecond=0)
+    return max(START, (whole.replace(hour=0, fold=0) if window == "day" else whole).astimezone(UTC))
+
+
+def value_of(meter: Meter, group: list[Event], order: dict[int, int]) -> tuple[Decimal | None, int, int]:
+    kind, factor = meter.aggregation.type, meter.multiplier or Decimal(1)
     if kind is AggregationType.COUNT:
         return Decimal(len(group)), len(group), 0
     if kind is AggregationType.COUNT_UNIQUE:
@@ -266,10 +346,11 @@ def value_of(kind: AggregationType, group: list[Event], order: dict[int, int]) -
     for _, number in numbers:
         total = EXACT.add(total, number)
     if kind is AggregationType.SUM:
-        return total, used, unused
+        return EXACT.multiply(total, factor), used, unused
     if kind is AggregationType.AVG:
-        return round_fraction(Fraction(total) / used, 24), used, unused
+        return round_fraction(Fraction(total) * Fraction(factor) / used, 24), used, unused
     if kind is AggregationType.LATEST:
-        return max(numbers, key=lambda one: (one[0].timestamp, order[id(one[0])]))[1], used, unused
+        latest = max(numbers, key=lambda one: (one[0].timestamp, order[id(one[0])]))[1]
+        return EXACT.multiply(latest, factor), used, unused
     pick = max if kind is AggregationType.MAX else min
-    return pick(number for _, number in numbers), used, unused
+    return pick(EXACT.multiply(number, factor) for _, number in numbers), used, unused

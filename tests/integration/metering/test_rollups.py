@@ -11,6 +11,7 @@ import pytest
 from billing.scope import Scope
 from tests.integration.metering.conftest import new_scope
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
+from tests.support.waiting import wait_until
 from warehouse_sql.client import Warehouse
 from warehouse_sql.events import late_events
 from warehouse_sql.instants import to_micros
@@ -18,6 +19,7 @@ from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.rollups import build_days, dirty_days, drop_old_builds, mismatches
 from warehouse_sql.unusable import list_unusable
 from warehouse_sql.usage import UsageQuery, read_quantities, read_usage, safe_watermark
+from warehouse_sql.usage_series import settled_instant
 
 NOW = at("2026-11-23")
 DAYS = [date(2026, 1, 4), date(2026, 1, 5), date(2026, 1, 6)]
@@ -130,10 +132,34 @@ def test_a_resend_of_a_day_that_is_done_at_another_day_counts_once_before_any_re
     assert values(auto.rows) == values(read_usage(metering, january(scope), "raw").rows) == ["3"]
 
 
+def test_a_day_with_nothing_new_is_not_built_again(metering: Warehouse, scope: Scope) -> None:
+    send(metering, scope, an_event("a", n="1"), an_event("b", "2026-01-06 10:00", n="2"))
+    meters = [(scope, a_meter()), (scope, a_meter("max", meter_id="meter_largest"))]
+    assert [one.day for one in build_days(metering, DAYS, meters, NOW)] == DAYS
+    before = read_usage(metering, january(scope)).builds
+    assert build_days(metering, DAYS, meters, NOW) == []
+    assert read_usage(metering, january(scope)).builds == before
+
+    send(metering, scope, an_event("late", n="4"))
+    assert [one.day for one in build_days(metering, DAYS, meters, NOW)] == [date(2026, 1, 5)]
+    # The same event again, at another hour: what lost is taken out of the day that held it.
+    send(metering, scope, an_event("late", "2026-01-06 12:00", n="4"))
+    assert [one.day for one in build_days(metering, DAYS, meters, NOW)] == [date(2026, 1, 6)]
+    assert build_days(metering, DAYS, meters, NOW) == []
+    answer = read_usage(metering, january(scope))
+    assert (values(answer.rows), answer.rollup_days) == (["7"], 3)
+
+    newer = [*meters, (scope, a_meter("min", meter_id="meter_smallest"))]
+    assert [one.day for one in build_days(metering, DAYS, newer, NOW)] == DAYS
+    assert read_usage(metering, january(scope)).builds == answer.builds
+    assert [one.day for one in build_days(metering, DAYS, newer, NOW, force=True)] == DAYS
+    assert mismatches(metering, DAYS) == []
+
+
 def test_building_again_changes_no_answer_and_old_builds_can_go(metering: Warehouse, scope: Scope) -> None:
     send(metering, scope, an_event("a", n="1"))
     first = build_days(metering, DAYS, [(scope, a_meter())], NOW)
-    second = build_days(metering, DAYS, [(scope, a_meter())], NOW)
+    second = build_days(metering, DAYS, [(scope, a_meter())], NOW, force=True)
     assert first[0].build != second[0].build
     answer = read_usage(metering, january(scope))
     assert (values(answer.rows), set(answer.builds.values())) == (["1"], {second[0].build})
@@ -157,7 +183,7 @@ def test_nobody_sees_half_a_build(metering: Warehouse, scope: Scope) -> None:
     looking.start()
     try:
         for _ in range(4):
-            build_days(metering, DAYS, meters, NOW)
+            build_days(metering, DAYS, meters, NOW, force=True)
     finally:
         done.set()
         looking.join(30)
@@ -261,3 +287,22 @@ def test_the_safe_watermark_stays_before_what_a_slow_insert_will_store(warehouse
     assert len(while_it_ran) >= 5
     assert max(while_it_ran) - min(while_it_ran) < timedelta(seconds=0.4)
     assert to_micros(safe_watermark(warehouse)) >= slow["arrived_us"]
+
+
+def is_waiting_for_an_insert(warehouse: Warehouse) -> bool:
+    (found,) = warehouse.rows("queries/safe_watermark")
+    return bool(found["watermark_us"] < found["now_us"])
+
+
+def test_a_settled_instant_waits_for_the_inserts_that_run_and_nothing_is_added_before_it(warehouse: Warehouse) -> None:
+    scope, meter = Scope("slow", "env"), a_meter("count", event_name="slow")
+    inserting = threading.Thread(target=lambda: warehouse.statement(SLOW_INSERT, "test"))
+    inserting.start()
+    wait_until(lambda: is_waiting_for_an_insert(warehouse))
+    settled = settled_instant(warehouse)
+    now = datetime.now(NOW.tzinfo)
+    day = (now - timedelta(days=1), now + timedelta(days=1), ["c"])
+    at_once = read_quantities(warehouse, scope, meter, *day, watermark=settled)["c"]
+    inserting.join()
+    assert read_quantities(warehouse, scope, meter, *day, watermark=settled)["c"] == at_once
+    assert at_once.events == 2

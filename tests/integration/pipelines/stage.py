@@ -179,9 +179,9 @@ class Stage:
         """October's usage."""
         return self.run(USAGE, date(2024, 10, 1), date(2024, 10, 31))
 
-    def roll_up_by_steps(self) -> None:
+    def roll_up_by_steps(self, *, force: bool = False) -> None:
         """The same without Dagster."""
-        roll_up_usage(self.ledger, self.warehouse, *OCTOBER, self.now)
+        roll_up_usage(self.ledger, self.warehouse, *OCTOBER, self.now, force=force)
 
     def compare_rollups(self) -> dg.ExecuteInProcessResult:
         """The check of October's usage, without building it again."""
