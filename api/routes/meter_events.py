@@ -97,7 +97,11 @@ def get_freshness(meter_id: PathId, call: Annotated[Call, needs("usage:read")]) 
 
 def _test(raw: bytes, body: MeterTestIn, call: Call) -> MeterTestOut:
     meter = _kept(call, body.meter) if isinstance(body.meter, str) else _tried_only(body.meter)
-    decoded = decode_events(bytes(_sample.decode(raw).events), call.deps.limits, call.now)
+    try:
+        events = bytes(_sample.decode(raw).events)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput("not_unicode", "holds text that is not Unicode", field="events") from error
+    decoded = decode_events(events, call.deps.limits, call.now)
     return MeterTestOut.of(meter, try_meter(call.deps.warehouse, meter, decoded, body.terms, call.now))
 
 

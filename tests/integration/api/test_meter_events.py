@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import Any
@@ -102,6 +103,36 @@ def test_a_sample_adds_up_to_what_usage_says_once_it_is_sent(tenant: Tenant, kin
     assert tried["data"] == usage["data"] != []
     counted = sum(row["events"] for row in usage["data"])
     assert sum(each["counts"] for each in tried["events"]) == counted
+
+
+def test_odd_texts_and_numbers_reach_the_engine_as_they_were_sent(tenant: Tenant) -> None:
+    odd = ["it's", '"', "\\", "\\N", "NULL", "a\tb\nc", "{x:String}", "', ''", "日本 🎉", "", "[1, 'a']", "%s %(a)s"]
+    meter = {**METER, "filters": [{"property": "model", "op": "in", "value": odd}], "multiplier": None}
+    made = tenant.make("meters", {**meter, "event_from": None})
+    events = [
+        {**_event(f"id{n}", usage={"tokens": "T"}, model=text), "customer_id": f"c{n}"} for n, text in enumerate(odd)
+    ]
+    # Digits that no float holds, as a JSON number.
+    body = json.dumps({"meter": made["id"], "events": events, **RANGE}).replace(
+        '"T"', "12345678901234567890.100000000001"
+    )
+    headers = {"Content-Type": "application/json"}
+    tried = tenant.http.post("/api/v1/meters/test", content=body, headers=headers).json()
+    assert [(each["counts"], each["value"]) for each in tried["events"]] == [
+        (True, "12345678901234567890.100000000001")
+    ] * len(odd)
+    assert {row["group"]["model"] for row in tried["data"]} == set(odd)
+    stored = json.dumps({"events": events}).replace('"T"', "12345678901234567890.100000000001")
+    assert tenant.http.post("/api/v1/events/bulk", content=stored, headers=headers).json()["refused"] == []
+    question = {"meter_id": made["id"], **RANGE, "group_by": ["model"]}
+    assert tenant.make("events/usage/meter", question)["data"] == tried["data"]
+
+
+def test_half_a_character_is_refused_and_breaks_nothing(tenant: Tenant) -> None:
+    body = json.dumps({"meter": METER, "events": [_event("a", model="HALF")]}).replace("HALF", "\\ud800")
+    answer = tenant.http.post("/api/v1/meters/test", content=body, headers={"Content-Type": "application/json"})
+    refused = answer.json()["events"][0]["reason"] if answer.is_success else answer.json()["code"]
+    assert (answer.status_code, refused) in [(200, "refused"), (422, "not_unicode")]
 
 
 @pytest.mark.parametrize(
