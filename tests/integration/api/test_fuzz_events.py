@@ -33,7 +33,7 @@ QUICK = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-LONG = settings(QUICK, max_examples=1000, derandomize=False, print_blob=True)
+LONG = settings(QUICK, max_examples=500, derandomize=False, print_blob=True)
 
 PACKERS: dict[str, tuple[str | None, Callable[[bytes], bytes]]] = {
     "as it is": (None, bytes),
