@@ -90,7 +90,8 @@ class Rig:
     def reconcile(self) -> None:
         """The step that runs every few minutes, and before each invoice."""
         with closing(Warehouse(self.warehouse.url, self.warehouse.user, self.warehouse.password)) as client:
-            reconcile_events(self.ledger, client, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC))
+            start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+            reconcile_events(self.ledger, client, start, end, datetime.now(UTC))
 
     def stored(self, tenant: Tenant) -> list[str]:
         """The identities in the raw table, as often as they are in it after its parts are merged."""
