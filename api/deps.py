@@ -14,6 +14,7 @@ from api.names import CustomerNames
 from api.worker import Worker
 from billing.errors import Unavailable
 from billing.ports import GatewayFactory, WebhookVerifier
+from billing.scope import Scope
 from ingestion.event import Limits
 from ingestion.intake import Bounds, Intake
 from ingestion.journal import Journal
@@ -22,8 +23,9 @@ from integrations.stripe.gateway import StripeGateway
 from integrations.stripe.webhooks import verify
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox
+from ledger.store import connections
 from pipelines.steps.apply_corrections import apply_corrections
-from pipelines.steps.connections import Gateways
+from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.stripe_backlog import overdue_work
 from pipelines.steps.stripe_sweep import sweep
 from settings import Settings
@@ -75,6 +77,15 @@ class Deps:
     def gateways(self) -> Gateways:
         """Opens connections to the payment provider; Unavailable while no encryption key is set."""
         return Gateways(self.ledger, self.box, self.gateway_factory)
+
+    def active_link(self, scope: Scope) -> Link | None:
+        """The environment's active connection, None where there is none.
+
+        Unlike `gateways.active` it asks for an encryption key only where there is something to open.
+        """
+        with self.ledger.read() as session:
+            connected = connections.active(session, scope, PROVIDER) is not None
+        return self.gateways.active(scope) if connected else None
 
     def _work_off(self) -> int:
         """A bounded round over corrections, the inbox and the outbox; returns how much of it got done."""

@@ -17,14 +17,15 @@ from billing.money import from_minor, to_minor
 from billing.period import Period
 from billing.rating import TierUse
 
-PriceType = Literal["fixed", "usage"]
+PriceType = Literal["fixed", "usage", "one_off"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineDraft:
     """One priced item. `key` is stable over reruns, so a line that is priced again is found again.
 
-    `amount` is rounded to the invoice's currency, `unrounded` is the price before rounding, discount and bounds.
+    `amount` is rounded to the invoice's currency, `unrounded` is the price before rounding, discount and bounds. A
+    one-off line has no price.
     """
 
     key: str
@@ -34,8 +35,8 @@ class LineDraft:
     amount: Decimal
     unrounded: Decimal
     period: Period
-    price_id: str
-    price_version: int
+    price_id: str | None
+    price_version: int | None
     meter_id: str | None
     meter_version: int | None
     breakdown: tuple[TierUse, ...]

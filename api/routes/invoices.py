@@ -3,20 +3,34 @@
 from typing import Annotated
 
 from fastapi import Query
+from starlette.responses import Response
 
 from api.auth import Call, needs
+from api.once import Once, creates
 from api.routing import PathId, router
 from api.schemas.common import Listing
 from api.schemas.invoice_lines import LineEventOut, LineExplanationOut, RecomputedOut
-from api.schemas.invoices import InvoiceFilters, InvoiceOut, SyncedInvoiceOut
+from api.schemas.invoices import InvoiceFilters, InvoiceIn, InvoiceOut, SyncedInvoiceOut, VoidInvoiceIn
 from api.schemas.paging import Paging
 from api.schemas.problem import problems
 from ledger.store import customers, invoices
 from pipelines.steps import explain_line as explaining
+from pipelines.steps import finalize_invoice as finalizing
 from pipelines.steps import recompute_invoice as recomputing
+from pipelines.steps import void_invoice as voiding
+from pipelines.steps.one_off_invoice import create_one_off
 from pipelines.steps.sync_invoice import sync
 
 routes = router("Invoices")
+
+
+@routes.post("/invoices", status_code=201, response_model=InvoiceOut)
+def create_invoice(body: InvoiceIn, once: Annotated[Once, creates("invoices:write")]) -> Response:
+    """Make a one-off invoice by hand. It is a draft: look at it, then finalize or void it."""
+    call, wanted = once.call, body.new_invoice()
+    return once.create(
+        lambda session: InvoiceOut.of(create_one_off(session, call.scope, wanted, call.caller.id, call.now))
+    )
 
 
 @routes.get("/invoices/{invoice_id}", responses=problems(404))
@@ -37,6 +51,28 @@ def list_invoices(
             wanted["customer_id"] = customers.get_customer(session, call.scope, filters.customer_id).id
         page = invoices.list_invoices(session, call.scope, status=filters.invoice_status, **wanted)
     return Listing(items=[InvoiceOut.of(invoice) for invoice in page.items], next_cursor=page.next_cursor)
+
+
+@routes.post("/invoices/{invoice_id}/finalize", responses=problems(404, 409))
+def finalize_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:write")]) -> InvoiceOut:
+    """Finalize a draft now: its gates are verified, it gets its number, and it never changes again.
+
+    A one-off invoice is checked here; one of a subscription needs the results of its billing day, once its period has
+    ended. With an active connection the invoice goes to Stripe right after this answer. A final one stays as it is.
+    """
+    deps = call.deps
+    final = finalizing.finalize_invoice(deps.ledger, call.scope, invoice_id, call.caller.id, call.now)
+    deps.worker.wake()
+    return InvoiceOut.of(final)
+
+
+@routes.post("/invoices/{invoice_id}/void", responses=problems(404, 409))
+def void_invoice(invoice_id: PathId, body: VoidInvoiceIn, call: Annotated[Call, needs("invoices:write")]) -> InvoiceOut:
+    """Void a draft or an unpaid invoice, at Stripe first. It keeps its number; what is void stays so."""
+    deps = call.deps
+    link = deps.active_link(call.scope)
+    voided = voiding.void_invoice(deps.ledger, call.scope, link, invoice_id, call.caller.id, body.reason, call.now)
+    return InvoiceOut.of(voided)
 
 
 @routes.post("/invoices/{invoice_id}/sync", responses=problems(404, 409))

@@ -8,6 +8,7 @@ from api.schemas.common import DecimalOut, Instant, Model
 from api.schemas.prices import PriceBody
 from billing.meter import definition_to_json
 from billing.price import price_to_json
+from ledger.store.prices import PriceRecord
 from pipelines.steps.explain_line import LineExplanation
 from pipelines.steps.recompute_invoice import Reason, RecomputedInvoice, RecomputedLine
 from warehouse_sql.metered_events import MeteredEvent
@@ -22,6 +23,11 @@ class LinePriceOut(Model):
     version: int
     display_name: str
     price: PriceBody
+
+    @classmethod
+    def of(cls, price: PriceRecord) -> Self:
+        terms = PriceBody.model_validate(price_to_json(price.price))
+        return cls(id=price.id, version=price.version, display_name=price.display_name, price=terms)
 
 
 class LineMeterOut(Model):
@@ -45,14 +51,14 @@ class LineExplanationOut(Model):
     invoice_id: str
     line_id: str
     display_name: str
-    price_type: Literal["fixed", "usage"]
+    price_type: Literal["fixed", "usage", "one_off"]
     currency: str
     quantity: DecimalOut
     amount: DecimalOut
     period_start: Instant
     period_end: Instant
     explanation: str = Field(description="The arithmetic, one step a line.")
-    price: LinePriceOut
+    price: LinePriceOut | None = Field(description="Null for a line that was made by hand.")
     meter: LineMeterOut | None
     events: EvidenceOut | None = Field(description="Null where the line counts no events.")
 
@@ -65,18 +71,13 @@ class LineExplanationOut(Model):
             line_id=line.id,
             display_name=line.display_name,
             price_type=line.price_type,
-            currency=explained.invoice.currency,
+            currency=explained.invoice.currency.lower(),
             quantity=line.quantity,
             amount=line.amount,
             period_start=line.period.start,
             period_end=line.period.end,
             explanation=explained.text,
-            price=LinePriceOut(
-                id=price.id,
-                version=price.version,
-                display_name=price.display_name,
-                price=PriceBody.model_validate(price_to_json(price.price)),
-            ),
+            price=None if price is None else LinePriceOut.of(price),
             meter=None
             if meter is None
             else LineMeterOut(id=meter.id, version=meter.version, definition=definition_to_json(meter)),

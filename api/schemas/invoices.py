@@ -1,18 +1,43 @@
 """Invoices as their readers see them: every line explains itself."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from api.schemas.common import CustomerRef, DecimalOut, Instant, Model, Slug, any_case
+from api.schemas.common import (
+    CurrencyIn,
+    CustomerRef,
+    DecimalIn,
+    DecimalOut,
+    Instant,
+    Metadata,
+    Model,
+    Name,
+    Slug,
+    any_case,
+)
 from api.schemas.paging import Paging
 from api.schemas.prices import BreakdownOut
+from api.schemas.subscriptions import CollectionMethod
 from billing.errors import Conflict
+from billing.exact import parse_decimal
+from billing.one_off import OneOffItem
 from ledger.store.invoice_lines import LineRecord
 from ledger.store.invoice_record import InvoiceRecord
+from pipelines.steps.one_off_invoice import NewOneOff
 from pipelines.steps.sync_invoice import SyncResult
 
-__all__ = ["InvoiceFilters", "InvoiceOut", "InvoiceStatusName", "LineOut", "PaymentStatusName", "SyncedInvoiceOut"]
+__all__ = [
+    "InvoiceFilters",
+    "InvoiceIn",
+    "InvoiceOut",
+    "InvoiceStatusName",
+    "LineOut",
+    "PaymentStatusName",
+    "SyncedInvoiceOut",
+    "VoidInvoiceIn",
+]
 
 InvoiceStatusName = Annotated[Literal["draft", "finalized", "void"], any_case()]
 PaymentStatusName = Annotated[
@@ -20,10 +45,78 @@ PaymentStatusName = Annotated[
 ]
 
 
+class InvoiceLineIn(Model):
+    """Either `unit_price` or `amount`. An `amount` may be below zero; then it is taken off the other lines."""
+
+    display_name: Name
+    quantity: DecimalIn = Decimal(1)
+    unit_price: DecimalIn | None = Field(default=None, description="Times the quantity, rounded once.")
+    amount: DecimalIn | None = Field(default=None, description="What the line comes to, whatever its quantity.")
+
+    def item(self, at: str) -> OneOffItem:
+        """The line with its numbers inside their bounds; InvalidInput with the field below `at`."""
+        return OneOffItem(
+            self.display_name,
+            parse_decimal(self.quantity, f"{at}.quantity"),
+            None if self.unit_price is None else parse_decimal(self.unit_price, f"{at}.unit_price"),
+            None if self.amount is None else parse_decimal(self.amount, f"{at}.amount"),
+        )
+
+
+class InvoiceIn(Model):
+    """An invoice that is made by hand."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "acme_corp_001",
+                    "currency": "USD",
+                    "lines": [
+                        {"display_name": "Onboarding", "amount": "500.00"},
+                        {"display_name": "Consulting, hours", "quantity": "7.5", "unit_price": "133.33"},
+                    ],
+                    "period_start": "2025-12-01T00:00:00Z",
+                    "period_end": "2025-12-13T00:00:00Z",
+                    "collection_method": "charge_automatically",
+                    "metadata": {"purchase_order": "PO-7731"},
+                }
+            ]
+        }
+    )
+
+    customer_id: CustomerRef
+    lines: list[InvoiceLineIn] = Field(min_length=1, max_length=1000)
+    currency: CurrencyIn | None = Field(default=None, description="The customer's when left out.")
+    period_start: Instant | None = Field(
+        default=None, description="When the service was given; the UTC day of the request when both are left out."
+    )
+    period_end: Instant | None = None
+    collection_method: CollectionMethod = "charge_automatically"
+    metadata: Metadata = Field(default_factory=dict)
+
+    def new_invoice(self) -> NewOneOff:
+        return NewOneOff(
+            customer_id=self.customer_id,
+            items=[line.item(f"lines[{number}]") for number, line in enumerate(self.lines)],
+            currency=self.currency,
+            period_start=self.period_start,
+            period_end=self.period_end,
+            collection_method=self.collection_method,
+            metadata=self.metadata,
+        )
+
+
+class VoidInvoiceIn(Model):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "Ordered twice, see ticket 4711"}]})
+
+    reason: Annotated[Name, Field(max_length=500, description="Kept on the invoice and in the audit log.")]
+
+
 class LineOut(Model):
     id: str
     display_name: str
-    price_type: Literal["fixed", "usage"]
+    price_type: Literal["fixed", "usage", "one_off"]
     amount: DecimalOut
     quantity: DecimalOut
     period_start: Instant
@@ -78,6 +171,8 @@ class InvoiceOut(Model):
     period_end: Instant
     finalized_at: Instant | None
     paid_at: Instant | None
+    voided_at: Instant | None
+    void_reason: str | None
     payment_details: dict[str, Any] | None
     watermark: Instant | None
     inputs_hash: str | None
@@ -107,6 +202,8 @@ class InvoiceOut(Model):
             period_end=record.period.end,
             finalized_at=record.finalized_at,
             paid_at=record.paid_at,
+            voided_at=record.voided_at,
+            void_reason=record.void_reason,
             payment_details=record.payment_details,
             watermark=record.watermark,
             inputs_hash=record.inputs_hash,

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, column, null, or_
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, and_, column, null, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.models.base import Base, Entity, Scoped, in_environment, one_of, scoped_key
@@ -52,6 +52,7 @@ class Invoice(Entity, Base):
     finalized_at: Mapped[datetime | None]
     paid_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
+    void_reason: Mapped[str | None]
     payment_details: Mapped[dict[str, Any] | None]
     stripe_hosted_invoice_url: Mapped[str | None]
     invoice_pdf_url: Mapped[str | None]
@@ -66,7 +67,14 @@ class InvoiceLine(Entity, Base):
         scoped_key("price_versions", "price_id", "price_version", to=("price_id", "version")),
         scoped_key("meter_versions", "meter_id", "meter_version", to=("meter_id", "version")),
         UniqueConstraint("tenant_id", "environment_id", "invoice_id", "key", name="uq_invoice_lines_key"),
-        one_of("price_type", "fixed", "usage"),
+        one_of("price_type", "fixed", "usage", "one_off"),
+        CheckConstraint(
+            or_(
+                column("price_type") == "one_off",
+                and_(column("price_id").is_not(null()), column("price_version").is_not(null())),
+            ),
+            name="has_price",
+        ),
     )
 
     invoice_id: Mapped[str]
@@ -79,8 +87,8 @@ class InvoiceLine(Entity, Base):
     unrounded: Mapped[Decimal]
     period_start: Mapped[datetime]
     period_end: Mapped[datetime]
-    price_id: Mapped[str]
-    price_version: Mapped[int]
+    price_id: Mapped[str | None]
+    price_version: Mapped[int | None]
     meter_id: Mapped[str | None]
     meter_version: Mapped[int | None]
     breakdown: Mapped[list[Any]]

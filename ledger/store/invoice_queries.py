@@ -69,9 +69,11 @@ def of_periods(
 def drafts_of(
     session: Session, period_end_from: datetime, period_end_to: datetime
 ) -> list[tuple[Scope, InvoiceRecord]]:
-    """Drafts of all environments whose period ends in [from, to), oldest first."""
+    """Drafts of all subscriptions whose period ends in [from, to), oldest first."""
     due = and_(Invoice.period_end >= period_end_from, Invoice.period_end < period_end_to)
-    rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.DRAFT.value)
+    # What was made by hand is priced already, and finalized when somebody says so.
+    of_subscription = Invoice.subscription_id.is_not(None)
+    rows = select(Invoice).where(due, of_subscription, Invoice.status == InvoiceStatus.DRAFT.value)
     return _with_scopes(session, session.scalars(rows.order_by(Invoice.created_at, Invoice.id)))
 
 

@@ -38,6 +38,7 @@ class InvoiceRecord:
     finalized_at: datetime | None
     paid_at: datetime | None
     voided_at: datetime | None
+    void_reason: str | None
     payment_details: dict[str, Any] | None
     stripe_hosted_invoice_url: str | None
     invoice_pdf_url: str | None
@@ -73,6 +74,7 @@ def _record(row: Invoice, lines: tuple[LineRecord, ...]) -> InvoiceRecord:
         finalized_at=row.finalized_at,
         paid_at=row.paid_at,
         voided_at=row.voided_at,
+        void_reason=row.void_reason,
         payment_details=row.payment_details,
         stripe_hosted_invoice_url=row.stripe_hosted_invoice_url,
         invoice_pdf_url=row.invoice_pdf_url,

@@ -1,4 +1,4 @@
-"""The life of an invoice: one draft per subscription and period, priced until finalized, then paid or void."""
+"""The life of an invoice: one draft per subscription and period, or one made by hand; finalized, then paid or void."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,6 +15,7 @@ from billing.period import Period
 from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Invoice
+from ledger.store.customers import CustomerRecord
 from ledger.store.invoice_lines import LineRecord, write_lines
 from ledger.store.invoice_numbers import hold_numbers, take_number
 from ledger.store.invoice_queries import drafts_of, finalized_after, list_invoices, of_periods, to_sync
@@ -25,11 +26,13 @@ from ledger.store.subscriptions import SubscriptionRecord
 __all__ = [
     "InvoiceRecord",
     "LineRecord",
+    "create_one_off",
     "drafts_of",
     "ensure_draft",
     "finalize",
     "finalized_after",
     "get_invoice",
+    "hold",
     "list_invoices",
     "of_periods",
     "record_payment_state",
@@ -40,6 +43,23 @@ __all__ = [
 ]
 
 
+def create_one_off(
+    session: Session,
+    scope: Scope,
+    customer: CustomerRecord,
+    *,
+    currency: str,
+    period: Period,
+    collection_method: str,
+    metadata: Mapping[str, str],
+    now: datetime,
+) -> InvoiceRecord:
+    """An empty draft that belongs to no subscription."""
+    values = _empty(scope, customer.id, currency, period, collection_method, now)
+    insert_new(session, Invoice, {**values, "meta": dict(metadata)})
+    return get_invoice(session, scope, values["id"])
+
+
 def ensure_draft(
     session: Session, scope: Scope, subscription: SubscriptionRecord, period: Period, now: datetime
 ) -> InvoiceRecord:
@@ -47,26 +67,8 @@ def ensure_draft(
 
     Run twice or at once it is the same invoice, which may have left draft by then: look at its status.
     """
-    nothing = round_amount(Decimal(0), subscription.currency)
-    values = scoped(
-        scope,
-        id=new_id("inv", now),
-        customer_id=subscription.customer_id,
-        subscription_id=subscription.id,
-        status=InvoiceStatus.DRAFT.value,
-        payment_status=PaymentStatus.PENDING.value,
-        currency=subscription.currency,
-        subtotal=nothing,
-        total=nothing,
-        amount_due=nothing,
-        amount_paid=nothing,
-        period_start=period.start,
-        period_end=period.end,
-        collection_method=subscription.collection_method,
-        meta={},
-        created_at=now,
-    )
-    insert_new(session, Invoice, values)
+    values = _empty(scope, subscription.customer_id, subscription.currency, period, subscription.collection_method, now)
+    insert_new(session, Invoice, {**values, "subscription_id": subscription.id})
     of_period = and_(Invoice.subscription_id == subscription.id, Invoice.period_start == period.start)
     row = session.scalars(select(Invoice).where(in_scope(Invoice, scope), of_period)).one()
     return with_lines(session, scope, [row])[0]
@@ -136,12 +138,17 @@ def finalize(
     return get_invoice(session, scope, invoice_id)
 
 
-def void(session: Session, scope: Scope, invoice_id: str, now: datetime) -> InvoiceRecord:
-    """Voids an invoice; one that is void stays so. NotFound `invoice_not_found`, Conflict from INVOICE_MOVES."""
+def void(session: Session, scope: Scope, invoice_id: str, now: datetime, reason: str | None = None) -> InvoiceRecord:
+    """Voids an invoice; one that is void stays so, and takes a reason if it has none.
+
+    NotFound `invoice_not_found`, Conflict from INVOICE_MOVES.
+    """
     row = _locked(session, scope, invoice_id)
     if row.status != InvoiceStatus.VOID:
         check_move(INVOICE_MOVES, InvoiceStatus(row.status), InvoiceStatus.VOID)
-        _set(session, scope, invoice_id, status=InvoiceStatus.VOID.value, voided_at=now)
+        _set(session, scope, invoice_id, status=InvoiceStatus.VOID.value, voided_at=now, void_reason=reason)
+    elif row.void_reason is None and reason is not None:
+        _set(session, scope, invoice_id, void_reason=reason)
     return get_invoice(session, scope, invoice_id)
 
 
@@ -151,6 +158,11 @@ def get_invoice(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecor
     if row is None:
         raise _missing()
     return with_lines(session, scope, [row])[0]
+
+
+def hold(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecord:
+    """The invoice, its row locked until the transaction ends. NotFound `invoice_not_found`."""
+    return with_lines(session, scope, [_locked(session, scope, invoice_id)])[0]
 
 
 def record_payment_state(
@@ -191,6 +203,30 @@ def set_links(
     links = {"stripe_hosted_invoice_url": hosted_url, "invoice_pdf_url": pdf_url}
     _set(session, scope, invoice_id, **{name: url for name, url in links.items() if url is not None})
     return get_invoice(session, scope, invoice_id)
+
+
+def _empty(
+    scope: Scope, customer_id: str, currency: str, period: Period, collection_method: str, now: datetime
+) -> dict[str, Any]:
+    """The columns of a draft without lines."""
+    nothing = round_amount(Decimal(0), currency)
+    return scoped(
+        scope,
+        id=new_id("inv", now),
+        customer_id=customer_id,
+        status=InvoiceStatus.DRAFT.value,
+        payment_status=PaymentStatus.PENDING.value,
+        currency=currency,
+        subtotal=nothing,
+        total=nothing,
+        amount_due=nothing,
+        amount_paid=nothing,
+        period_start=period.start,
+        period_end=period.end,
+        collection_method=collection_method,
+        meta={},
+        created_at=now,
+    )
 
 
 def _locked(session: Session, scope: Scope, invoice_id: str) -> Invoice:

@@ -9,6 +9,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
+from billing.invoice import LineDraft
 from billing.period import Period
 from billing.price import Price as PriceValue
 from billing.price import parse_price
@@ -45,6 +46,13 @@ def get_price(session: Session, scope: Scope, price_id: str, version: int | None
     if row is None:
         raise _missing()
     return _record(price, row)
+
+
+def price_of(session: Session, scope: Scope, line: LineDraft) -> PriceRecord:
+    """The version of the price that a line was priced by. NotFound `price_not_found`, also for a line without one."""
+    if line.price_id is None:
+        raise _missing()
+    return get_price(session, scope, line.price_id, line.price_version)
 
 
 def version_at(session: Session, scope: Scope, price_id: str, at: datetime) -> PriceRecord:

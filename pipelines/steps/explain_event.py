@@ -208,7 +208,7 @@ def _billings(
     open_ = Billing(BillingState.NOT_YET_BILLED, due.subscription.id, "", due.service, invoice, None, None)
     if invoice is not None and invoice.lines:
         for line in invoice.lines:
-            if line.meter_id is not None and event.timestamp in line.period:
+            if line.price_id is not None and line.meter_id is not None and event.timestamp in line.period:
                 meter = meters.get_meter(session, due.scope, line.meter_id, line.meter_version)
                 seen = line.watermark is not None and event.ingested_at <= line.watermark
                 state = _state(invoice.status, seen)

@@ -23,12 +23,13 @@ __all__ = ["LineExplanation", "explain_line", "line_events", "served_share"]
 
 @dataclass(frozen=True)
 class LineExplanation:
-    """`text` is the arithmetic, one step a line. `events` were counted; None where the line counts none."""
+    """`text` is the arithmetic, one step a line. `events` were counted; None where the line counts none. A one-off line
+    has no price."""
 
     invoice: InvoiceRecord
     line: LineRecord
     text: str
-    price: PriceRecord
+    price: PriceRecord | None
     meter: Meter | None
     events: int | None
 
@@ -40,7 +41,7 @@ def explain_line(ledger: Ledger, scope: Scope, invoice_id: str, line_id: str) ->
     """
     with ledger.read() as session:
         invoice, line = _line_of(session, scope, invoice_id, line_id)
-        price = prices.get_price(session, scope, line.price_id, line.price_version)
+        price = None if line.price_id is None else prices.price_of(session, scope, line)
         return LineExplanation(
             invoice=invoice,
             line=line,
@@ -98,7 +99,11 @@ def _line_of(session: Session, scope: Scope, invoice_id: str, line_id: str) -> t
     return invoice, line
 
 
-def _arithmetic(session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord, price: PriceRecord) -> str:
+def _arithmetic(
+    session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord, price: PriceRecord | None
+) -> str:
+    if price is None:
+        return explain.explain_line(line, invoice.currency)
     rated = rate(price.price, line.quantity, invoice.currency, served_share(session, scope, invoice, line))
     if (rated.total, rated.unrounded, rated.breakdown) == (line.amount, line.unrounded, line.breakdown):
         return explain.explain(price.price, rated, invoice.currency)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from billing.invoice import InvoiceStatus
 from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -14,10 +15,18 @@ from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import hold_prices
 from pipelines.steps.billing_day import hold_if_open
 from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
-from pipelines.steps.gate_invoices import Gate, Outcome, invoice_hash, reasons_to_hold, store_outcome
+from pipelines.steps.gate_invoices import (
+    Gate,
+    Outcome,
+    invoice_hash,
+    reasons_to_hold,
+    reasons_to_hold_one_off,
+    store_outcome,
+)
+from pipelines.steps.gate_totals import check_one_off
 from pipelines.steps.isolation import Failure, each_alone
 
-__all__ = ["Finalized", "Held", "finalize_invoices"]
+__all__ = ["Finalized", "Held", "finalize_draft", "finalize_invoices"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Held:
 
     scope: Scope
     invoice_id: str
-    subscription_id: str
+    subscription_id: str | None
     reasons: tuple[str, ...]
 
 
@@ -51,8 +60,10 @@ def finalize_invoices(ledger: Ledger, start: datetime, end: datetime, now: datet
     # Numbers follow the periods.
     drafts.sort(key=lambda item: (item[0], item[1].period, item[1].id))
 
-    def finalize(session: Session, item: Draft) -> Draft | Held | None:
-        return _finalize(session, *item, now)
+    def finalize(session: Session, item: Draft) -> tuple[Scope, InvoiceRecord] | Held | None:
+        scope, draft = item
+        done = finalize_draft(session, scope, draft, "pipelines", now)
+        return (scope, done) if isinstance(done, InvoiceRecord) else done
 
     results, failures = each_alone(ledger, drafts, finalize, draft_failure)
     return Finalized(
@@ -62,25 +73,38 @@ def finalize_invoices(ledger: Ledger, start: datetime, end: datetime, now: datet
     )
 
 
-def _finalize(session: Session, scope: Scope, draft: InvoiceRecord, now: datetime) -> Draft | Held | None:
-    due = due_of_draft(session, scope, draft)
+def finalize_draft(
+    session: Session, scope: Scope, draft: InvoiceRecord, actor: str, now: datetime
+) -> InvoiceRecord | Held | None:
+    """The finalized invoice, or why it is held; None where it is no draft any more. `actor` is for the audit.
+
+    Errors are those of `due_of_draft`.
+    """
+    due = None if draft.subscription_id is None else due_of_draft(session, scope, draft)
     # The counter before the invoice, as `invoices.finalize` locks them; in between the prices, which nobody may change
     # after the look at the draft's reasons.
     hold_numbers(session, scope, now)
-    hold_prices(session, scope, due.subscription.plan_id, to_read=True)
-    # And the customer: an event of the period is corrected before this is decided, or finds the invoice final.
-    customers.hold_customers(session, scope, [customers.get_customer(session, scope, draft.customer_id).external_id])
-    if not hold_if_open(session, due):
-        return None
-    draft = invoices.get_invoice(session, scope, draft.id)
-    reasons = reasons_to_hold(session, due, draft)
-    verdict = Outcome(
-        Gate.FINALIZE, scope, draft.id, invoice_hash(draft), not reasons, {"problems": reasons, "period": due.subject}
-    )
+    if due is None:
+        draft = invoices.hold(session, scope, draft.id)
+        if draft.status != InvoiceStatus.DRAFT:
+            return None
+        store_outcome(session, check_one_off(scope, draft), now)
+        reasons = reasons_to_hold_one_off(session, scope, draft)
+    else:
+        hold_prices(session, scope, due.subscription.plan_id, to_read=True)
+        # And the customer: an event of the period is corrected before this is decided, or finds the invoice final.
+        found = customers.get_customer(session, scope, draft.customer_id)
+        customers.hold_customers(session, scope, [found.external_id])
+        if not hold_if_open(session, due):
+            return None
+        draft = invoices.get_invoice(session, scope, draft.id)
+        reasons = reasons_to_hold(session, due, draft)
+    detail = {"problems": reasons, "period": draft.id if due is None else due.subject}
+    verdict = Outcome(Gate.FINALIZE, scope, draft.id, invoice_hash(draft), not reasons, detail)
     store_outcome(session, verdict, now)
     if reasons:
-        return Held(scope, draft.id, due.subscription.id, tuple(reasons))
+        return Held(scope, draft.id, draft.subscription_id, tuple(reasons))
     final = invoices.finalize(session, scope, draft.id, now, expected_inputs_hash=draft.inputs_hash)
-    detail = {"number": final.number, "total": format_decimal(final.total), "content_hash": verdict.subject_hash}
-    audit.write(session, scope, "pipelines", "invoice.finalized", "invoice", final.id, detail, now)
-    return scope, final
+    said = {"number": final.number, "total": format_decimal(final.total), "content_hash": verdict.subject_hash}
+    audit.write(session, scope, actor, "invoice.finalized", "invoice", final.id, said, now)
+    return final

@@ -31,6 +31,7 @@ __all__ = [
     "invoice_hash",
     "quantities_hash",
     "reasons_to_hold",
+    "reasons_to_hold_one_off",
     "store_outcome",
 ]
 
@@ -163,6 +164,13 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[
         if reason is not None:
             reasons.append(reason)
     return reasons
+
+
+def reasons_to_hold_one_off(session: Session, scope: Scope, invoice: InvoiceRecord) -> list[str]:
+    """The same for an invoice that was made by hand: of the gates only the one that looks at totals applies."""
+    found = gates.list_results(session, scope, gate=Gate.TOTALS_MATCH_LINES.value, subject=invoice.id)
+    reason = _reason(Gate.TOTALS_MATCH_LINES, found[0] if found else None, invoice_hash(invoice))
+    return [] if reason is None else [reason]
 
 
 def _lines_use(invoice: InvoiceRecord, recorded: Sequence[QuantityRecord]) -> bool:

@@ -18,9 +18,10 @@ from pipelines.steps.billing_day import Due
 from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
 from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcome
 from pipelines.steps.isolation import each_alone
+from pipelines.steps.one_off_invoice import one_off_lines_again
 from pipelines.steps.plan_prices import Catalog
 
-__all__ = ["gate_totals"]
+__all__ = ["check_one_off", "gate_totals"]
 
 
 def gate_totals(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> GateReport:
@@ -33,14 +34,28 @@ def gate_totals(ledger: Ledger, start: datetime, end: datetime, now: datetime) -
         scope, listed = item
         # Read again: another run may have priced it since the drafts were listed.
         invoice = invoices.get_invoice(session, scope, listed.id)
-        problems = list(_problems(session, catalog, scope, invoice))
-        detail = {"total": format_decimal(invoice.total), "lines": len(invoice.lines), "problems": problems}
-        outcome = Outcome(Gate.TOTALS_MATCH_LINES, scope, invoice.id, invoice_hash(invoice), not problems, detail)
+        outcome = _outcome(scope, invoice, list(_problems(session, catalog, scope, invoice)))
         store_outcome(session, outcome, now)
         return outcome
 
     outcomes, failures = each_alone(ledger, drafts, check, draft_failure)
     return GateReport(tuple(outcomes), tuple(failures))
+
+
+def check_one_off(scope: Scope, invoice: InvoiceRecord) -> Outcome:
+    """The same gate's result on an invoice that was made by hand; the caller keeps it."""
+    again = one_off_lines_again(invoice)
+    problems = [
+        f"{line.key}: made anew the amount is {new.amount}, not {line.amount}"
+        for line, new in zip(invoice.lines, again, strict=True)
+        if (line.amount, line.unrounded) != (new.amount, new.unrounded)
+    ]
+    return _outcome(scope, invoice, [*problems, *_sum_problems(invoice)])
+
+
+def _outcome(scope: Scope, invoice: InvoiceRecord, problems: list[str]) -> Outcome:
+    detail = {"total": format_decimal(invoice.total), "lines": len(invoice.lines), "problems": problems}
+    return Outcome(Gate.TOTALS_MATCH_LINES, scope, invoice.id, invoice_hash(invoice), not problems, detail)
 
 
 def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: InvoiceRecord) -> Iterator[str]:
@@ -58,6 +73,10 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
         ):
             yield f"{line.key}: the quantity is not the recorded one"
         yield from _rating_problems(session, due, invoice.currency, line)
+    yield from _sum_problems(invoice)
+
+
+def _sum_problems(invoice: InvoiceRecord) -> Iterator[str]:
     summed = total(invoice.lines, invoice.currency)
     if not summed == invoice.total == invoice.subtotal:
         yield f"the lines sum to {summed}, the total is {invoice.total}"
@@ -66,7 +85,7 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
 
 
 def _rating_problems(session: Session, due: Due, currency: str, line: LineRecord) -> Iterator[str]:
-    price = prices.get_price(session, due.scope, line.price_id, line.price_version).price
+    price = prices.price_of(session, due.scope, line).price
     part = share(due.service, due.full) if line.price_type == "fixed" and due.service != due.full else None
     rated = rate(price, line.quantity, currency, part)
     if (rated.total, rated.unrounded) != (line.amount, line.unrounded):

@@ -74,6 +74,6 @@ def difference(
 
 
 def _described(line: LineRecord) -> str:
-    if line.price_type == "fixed":
+    if line.price_type == "fixed" or (line.price_type == "one_off" and line.quantity == 1):
         return line.display_name
     return f"{line.display_name} ({format_decimal(line.quantity)})"

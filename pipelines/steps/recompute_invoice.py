@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict
 from billing.exact import canonical
-from billing.invoice import InvoiceStatus, LineDraft, total
+from billing.invoice import LineDraft, total
 from billing.meter import Meter
 from billing.money import format_decimal, round_amount
 from billing.period import Period
@@ -26,6 +27,7 @@ from pipelines.steps.billing_day import Due
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import quantity_record
 from pipelines.steps.gate_invoices import Gate, invoice_hash
+from pipelines.steps.one_off_invoice import one_off_inputs_hash, one_off_lines_again
 from pipelines.steps.plan_prices import DuePrice
 from pipelines.steps.price_invoices import inputs_hash_of, lines_for
 from pipelines.steps.read_quantities import Wanted, read_many
@@ -88,7 +90,6 @@ class _Recorded:
     """What the invoice names: its period, and for each line the price, the meter and what to read."""
 
     invoice: InvoiceRecord
-    finalized_hash: str | None
     due: Due
     prices: tuple[DuePrice, ...]
     wanted: tuple[Wanted | None, ...]
@@ -103,7 +104,37 @@ def recompute_invoice(
     NotFound `invoice_not_found`; Conflict `invoice_not_priced`; Unavailable.
     """
     with ledger.read() as session:
-        recorded = _recorded(session, scope, invoice_id)
+        stored = invoices.get_invoice(session, scope, invoice_id)
+        finalized_hash = _finalized_hash(session, scope, stored)
+        if stored.inputs_hash is None:
+            raise Conflict(
+                "invoice_not_priced",
+                "The invoice has no lines yet that could be made again.",
+                hint="Run priced_invoices for its billing day.",
+            )
+        recorded = None if stored.subscription_id is None else _recorded(session, scope, stored, stored.subscription_id)
+    if recorded is None:
+        lines, inputs = one_off_lines_again(stored), partial(one_off_inputs_hash, stored)
+        compared = [_compared(stored, *pair, None, None, None) for pair in zip(stored.lines, lines, strict=True)]
+    else:
+        lines, compared = _from_events(warehouse, recorded, now)
+        inputs = partial(inputs_hash_of, recorded.due, recorded.prices)
+    again = _again(stored, lines, inputs(lines, stored.code_version or ""))
+    return RecomputedInvoice(
+        stored=stored,
+        again=again,
+        lines=tuple(compared),
+        reasons=tuple(_reasons(stored, again, finalized_hash)),
+        content_hash=invoice_hash(stored),
+        recomputed_content_hash=invoice_hash(again),
+        code_version=CODE_VERSION,
+    )
+
+
+def _from_events(
+    warehouse: Warehouse, recorded: _Recorded, now: datetime
+) -> tuple[tuple[LineDraft, ...], list[RecomputedLine]]:
+    """The lines of a subscription's period as the events give them now, each compared with the stored one."""
     # Late events once more beside those up to the watermark: the difference is what came since.
     wanted = [one for one in recorded.wanted if one is not None]
     answers = read_many(warehouse, [*wanted, *map(_with_late_ones, wanted)], rollups=False)
@@ -112,33 +143,20 @@ def recompute_invoice(
     read = tuple(None if one is None else answers.found[one] for one in recorded.wanted)
     with_late = tuple(None if one is None else answers.found[_with_late_ones(one)] for one in recorded.wanted)
     lines = lines_for(recorded.due, recorded.prices, list(_quantities(recorded, read, now)))
-    again = _again(recorded, lines)
-    stored = recorded.invoice
-    return RecomputedInvoice(
-        stored=stored,
-        again=again,
-        lines=tuple(
-            _compared(stored, line, new, counted, now_read, late)
-            for line, new, counted, now_read, late in zip(
-                stored.lines, lines, recorded.counted, read, with_late, strict=True
-            )
-        ),
-        reasons=tuple(_reasons(recorded, again)),
-        content_hash=invoice_hash(stored),
-        recomputed_content_hash=invoice_hash(again),
-        code_version=CODE_VERSION,
-    )
+    return lines, [
+        _compared(recorded.invoice, *five)
+        for five in zip(recorded.invoice.lines, lines, recorded.counted, read, with_late, strict=True)
+    ]
 
 
-def _recorded(session: Session, scope: Scope, invoice_id: str) -> _Recorded:
-    invoice = invoices.get_invoice(session, scope, invoice_id)
-    if invoice.inputs_hash is None or invoice.subscription_id is None:
-        raise Conflict(
-            "invoice_not_priced",
-            "The invoice has no lines yet that could be made again.",
-            hint="Run priced_invoices for its billing day.",
-        )
-    subscription = subscriptions.get_subscription(session, scope, invoice.subscription_id)
+def _finalized_hash(session: Session, scope: Scope, invoice: InvoiceRecord) -> str | None:
+    """What the invoice said when it passed the gates; None for a draft, or one that came to the ledger otherwise."""
+    verdict = gates.list_results(session, scope, gate=Gate.FINALIZE.value, subject=invoice.id)
+    return verdict[0].subject_hash if invoice.number is not None and verdict and verdict[0].passed else None
+
+
+def _recorded(session: Session, scope: Scope, invoice: InvoiceRecord, subscription_id: str) -> _Recorded:
+    subscription = subscriptions.get_subscription(session, scope, subscription_id)
     service = invoice.lines[0].period if invoice.lines else invoice.period
     due = Due(scope, subscription, invoice.period, service, subscription.schedule().full_period(invoice.period))
     external_id = customers.get_customer(session, scope, invoice.customer_id).external_id
@@ -147,20 +165,16 @@ def _recorded(session: Session, scope: Scope, invoice_id: str) -> _Recorded:
         for each in quantities.quantities_of(session, scope, subscription.id, invoice.period.start)
     }
     found = tuple(
-        DuePrice(prices.get_price(session, scope, line.price_id, line.price_version), _meter(session, scope, line))
-        for line in invoice.lines
+        DuePrice(prices.price_of(session, scope, line), _meter(session, scope, line)) for line in invoice.lines
     )
-    verdict = gates.list_results(session, scope, gate=Gate.FINALIZE.value, subject=invoice.id)
-    is_final = invoice.status != InvoiceStatus.DRAFT and verdict and verdict[0].passed
     return _Recorded(
         invoice=invoice,
-        finalized_hash=verdict[0].subject_hash if is_final else None,
         due=due,
         prices=found,
         wanted=tuple(
             _wanted(scope, price.meter, line, external_id) for price, line in zip(found, invoice.lines, strict=True)
         ),
-        counted=tuple(known.get((line.price_id, line.quantity_hash or "")) for line in invoice.lines),
+        counted=tuple(known.get((line.price_id or "", line.quantity_hash or "")) for line in invoice.lines),
     )
 
 
@@ -184,16 +198,15 @@ def _quantities(recorded: _Recorded, read: Sequence[Quantity | None], now: datet
             yield quantity_record(recorded.due, price, price.meter, quantity, now)
 
 
-def _again(recorded: _Recorded, lines: Sequence[LineDraft]) -> InvoiceRecord:
+def _again(invoice: InvoiceRecord, lines: Sequence[LineDraft], inputs_hash: str) -> InvoiceRecord:
     """The stored invoice with everything in it that pricing works out."""
-    invoice = recorded.invoice
     amount = total(lines, invoice.currency)
     return replace(
         invoice,
         subtotal=amount,
         total=amount,
         amount_due=max(amount, round_amount(Decimal(0), invoice.currency)),
-        inputs_hash=inputs_hash_of(recorded.due, recorded.prices, lines, invoice.code_version or ""),
+        inputs_hash=inputs_hash,
         lines=tuple(
             LineRecord(id=stored.id, **{item.name: getattr(line, item.name) for item in fields(LineDraft)})
             for stored, line in zip(invoice.lines, lines, strict=True)
@@ -238,10 +251,14 @@ def _line_reasons(
     priced = [(line.amount, line.unrounded, line.breakdown) for line in (stored, again)]
     if priced[0] != priced[1]:
         if stored.quantity == again.quantity:
+            by = (
+                "its own terms give"
+                if stored.price_id is None
+                else f"version {stored.price_version} of the price gives"
+            )
             yield Reason(
                 "amount_differs",
-                f"version {stored.price_version} of the price gives {format_decimal(again.amount)} for this quantity, "
-                f"the line says {format_decimal(stored.amount)}",
+                f"{by} {format_decimal(again.amount)} for this quantity, the line says {format_decimal(stored.amount)}",
             )
         if invoice.code_version != CODE_VERSION:
             yield Reason(
@@ -254,9 +271,8 @@ def _line_reasons(
         yield Reason("line_differs", "the line's key, name or versions are not those that its price gives")
 
 
-def _reasons(recorded: _Recorded, again: InvoiceRecord) -> Iterator[Reason]:
-    stored = recorded.invoice
-    if recorded.finalized_hash is not None and recorded.finalized_hash != invoice_hash(stored):
+def _reasons(stored: InvoiceRecord, again: InvoiceRecord, finalized_hash: str | None) -> Iterator[Reason]:
+    if finalized_hash is not None and finalized_hash != invoice_hash(stored):
         yield Reason("record_changed", "the stored invoice is not the one that was finalized")
     if stored.total != again.total or stored.amount_due != again.amount_due or stored.subtotal != again.subtotal:
         yield Reason(

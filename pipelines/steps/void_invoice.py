@@ -1,36 +1,64 @@
-"""Voids a finalized invoice: first where it could still be collected, then here."""
+"""Voids an invoice: first where it could still be collected, then here."""
 
 from datetime import datetime
 
 from billing.errors import Conflict
+from billing.invoice import InvoiceStatus
 from billing.ports import ProviderInvoiceStatus, ProviderRejected
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, invoices, mappings
+from ledger.store import audit, connections, invoices, mappings
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import payment_link, provider_mapping
 from pipelines.steps.connections import Link
 from pipelines.steps.follow_invoice import ENTITY, follow
 
+_AT_PROVIDER = frozenset({"finalized", "done"})
+
 
 def void_invoice(
-    ledger: Ledger, scope: Scope, link: Link | None, invoice_id: str, actor: str, now: datetime
+    ledger: Ledger, scope: Scope, link: Link | None, invoice_id: str, actor: str, reason: str, now: datetime
 ) -> InvoiceRecord:
-    """The void invoice. `link` is None where nothing is connected; `actor` is who asked, for the audit.
+    """The void invoice; one that is void already stays as it is. `link` is the active connection, None where there is
+    none; `actor` is who asked and `reason` why, for the audit.
 
-    NotFound `invoice_not_found`; Conflict `sync_in_progress`, `invoice_paid` (money came in: refund it instead),
-    `move_not_allowed`; ProviderUnavailable.
+    NotFound `invoice_not_found`; Conflict `sync_in_progress`, `connection_inactive` (it could not be voided where it
+    is collected), `invoice_paid` (money came in); ProviderUnavailable.
     """
-    if link is not None:
+    with ledger.read() as session:
+        found = invoices.get_invoice(session, scope, invoice_id)
+    if found.status == InvoiceStatus.VOID:
+        return found
+    if found.amount_paid > 0:
+        raise _paid("Money came in for this invoice.")
+    if link is None:
+        _require_not_collected(ledger, scope, invoice_id)
+    else:
         payment_link.close_links_of(ledger, scope, link, invoice_id, now)
         _void_at_provider(ledger, scope, link, invoice_id, now)
     with ledger.begin() as session:
         provider_mapping.hold_invoice(session, scope, invoice_id)
-        if invoices.get_invoice(session, scope, invoice_id).amount_paid > 0:
-            raise Conflict("invoice_paid", "money came in for this invoice", hint="Refund it instead.")
-        voided = invoices.void(session, scope, invoice_id, now)
-        audit.write(session, scope, actor, "invoice.voided", ENTITY, invoice_id, {}, now)
+        current = invoices.get_invoice(session, scope, invoice_id)
+        if current.amount_paid > 0:
+            raise _paid("Money came in for this invoice.")
+        voided = invoices.void(session, scope, invoice_id, now, reason)
+        # The provider may have told of it in between: then the reason is what is new.
+        detail = {"reason": reason, "number": voided.number, "was": found.status.value}
+        audit.write(session, scope, actor, "invoice.voided", ENTITY, invoice_id, detail, now)
         return voided
+
+
+def _require_not_collected(ledger: Ledger, scope: Scope, invoice_id: str) -> None:
+    """Conflict `connection_inactive` where a connection that is switched off may still be collecting the invoice."""
+    with ledger.read() as session:
+        for connection in connections.list_connections(session, scope):
+            mapping = mappings.get_mapping(session, scope, connection.id, ENTITY, invoice_id)
+            if mapping is not None and mapping.provider_id is not None:
+                raise Conflict(
+                    "connection_inactive",
+                    "The invoice is at Stripe, whose connection is disabled.",
+                    hint="Enable the connection, so that the invoice is voided at Stripe as well.",
+                )
 
 
 def _void_at_provider(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now: datetime) -> None:
@@ -38,7 +66,7 @@ def _void_at_provider(ledger: Ledger, scope: Scope, link: Link, invoice_id: str,
         mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
     if mapping is None or "request" not in mapping.detail:
         return
-    if mapping.provider_id is None or mapping.state not in {"finalized", "done"}:
+    if mapping.provider_id is None or mapping.state not in _AT_PROVIDER:
         raise Conflict(
             "sync_in_progress", "the invoice is on its way to Stripe", hint="Try again once it has been synced."
         )
@@ -50,4 +78,12 @@ def _void_at_provider(ledger: Ledger, scope: Scope, link: Link, invoice_id: str,
     except ProviderRejected as error:
         seen = follow(ledger, scope, link, invoice_id, provider_id, now)
         if seen.status != ProviderInvoiceStatus.VOID:
-            raise Conflict("invoice_paid", f"the invoice is {seen.status.value} at Stripe") from error
+            raise _paid(f"The invoice is {seen.status.value} at Stripe.") from error
+
+
+def _paid(detail: str) -> Conflict:
+    return Conflict(
+        "invoice_paid",
+        detail,
+        hint="Refund the payment at Stripe, or where it came in; correct the amount on a later invoice.",
+    )

@@ -23,6 +23,7 @@ def _tiers(*bounds: Any) -> list[dict[str, Any]]:
 
 SUBSCRIPTION = {"customer_id": "acme_corp_001", "plan_id": "professional_plan"}
 USAGE = guide("usage")
+INVOICE = {"customer_id": "acme_corp_001", "currency": "USD"}
 CASES: list[tuple[str, str, Any, int, str, str | None]] = [
     (
         "unknown customer",
@@ -298,5 +299,71 @@ CASES: list[tuple[str, str, Any, int, str, str | None]] = [
         "sync_config.plan.outbound",
     ),
     ("other provider", "connections", {"name": "S", "provider": "paypal"}, 422, "not_one_of", "provider"),
+    (
+        "invoice of an unknown customer",
+        "invoices",
+        INVOICE | {"customer_id": "nobody", "lines": [{"display_name": "x", "amount": "1"}]},
+        422,
+        "customer_not_found",
+        "customer_id",
+    ),
+    ("invoice without lines", "invoices", INVOICE | {"lines": []}, 422, "too_few_items", "lines"),
+    (
+        "invoice without a currency",
+        "invoices",
+        {"customer_id": "acme_corp_001", "lines": [{"display_name": "x", "amount": "1"}]},
+        422,
+        "currency_needed",
+        "currency",
+    ),
+    (
+        "line of both prices",
+        "invoices",
+        INVOICE | {"lines": [{"display_name": "x", "amount": "1", "unit_price": "1"}]},
+        422,
+        "unit_price_or_amount",
+        "lines[0]",
+    ),
+    (
+        "line with a tenth of a cent",
+        "invoices",
+        INVOICE | {"lines": [{"display_name": "x", "amount": "1.001"}]},
+        422,
+        "not_in_minor_units",
+        "lines[0].amount",
+    ),
+    (
+        "unit price below zero",
+        "invoices",
+        INVOICE | {"lines": [{"display_name": "x", "amount": "1"}, {"display_name": "y", "unit_price": "-1"}]},
+        422,
+        "out_of_range",
+        "lines[1].unit_price",
+    ),
+    (
+        "quantity below zero",
+        "invoices",
+        INVOICE | {"lines": [{"display_name": "x", "quantity": "-2", "unit_price": "1"}]},
+        422,
+        "out_of_range",
+        "lines[0].quantity",
+    ),
+    (
+        "invoice that owes money",
+        "invoices",
+        INVOICE | {"lines": [{"display_name": "x", "amount": "-1"}]},
+        422,
+        "negative_total",
+        "lines",
+    ),
+    (
+        "half a period",
+        "invoices",
+        INVOICE | {"lines": [{"display_name": "x", "amount": "1"}], "period_start": "2024-01-01T00:00:00Z"},
+        422,
+        "period_incomplete",
+        "period_end",
+    ),
+    ("void without a reason", "invoices/inv_none/void", {}, 422, "missing_field", "reason"),
     ("body that is a list", "meters", [], 422, "wrong_type", "body"),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ledger.store import invoices, subscriptions
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import collect_quantities
 from pipelines.steps.draft_invoices import draft_invoices
@@ -16,7 +17,7 @@ from pipelines.steps.finalize_invoices import finalize_invoices
 from pipelines.steps.gate_quantities import gate_quantities
 from pipelines.steps.gate_totals import gate_totals
 from pipelines.steps.price_invoices import price_invoices
-from tests.support.api_catalog import METER, guide, guide_plan
+from tests.support.api_catalog import METER, catalogue, guide, guide_plan
 from tests.support.api_stack import Stack, Tenant
 from warehouse_sql.client import Warehouse
 
@@ -98,6 +99,94 @@ def test_M3_an_invoice_is_made_again_over_http(billed: tuple[Tenant, dict[str, A
     [line] = found["lines"]
     assert (line["recomputed_amount"], line["quantity_with_late_events"]) == ("24.00", "1503")
     assert tenant.get(f"invoices/{invoice['id']}").json() == before
+
+
+ONE_OFF = {
+    "customer_id": "acme_corp_001",
+    "currency": "usd",
+    "lines": [
+        {"display_name": "Onboarding", "amount": "500.00"},
+        {"display_name": "Consulting, hours", "quantity": 7.5, "unit_price": "133.33"},
+    ],
+}
+
+
+def test_a_one_off_invoice_is_drafted_finalized_explained_and_voided(tenant: Tenant) -> None:
+    tenant.make("customers", guide("customers"))
+    draft = tenant.make("invoices", ONE_OFF)
+    assert (draft["invoice_status"], draft["invoice_number"], draft["subscription_id"]) == ("draft", None, None)
+    # 7.5 x 133.33 = 999.975
+    assert (draft["total"], draft["currency"]) == ("1499.98", "usd")
+    assert [(line["price_type"], line["quantity"], line["amount"]) for line in draft["line_items"]] == [
+        ("one_off", "1", "500.00"),
+        ("one_off", "7.5", "999.98"),
+    ]
+    path = f"invoices/{draft['id']}"
+    explained = tenant.get(f"{path}/lines/{draft['line_items'][1]['id']}/explain").json()
+    assert explained["explanation"].splitlines() == [
+        "quantity: 7.5",
+        "7.5 x 133.33 = 999.975",
+        "rounded to 2 decimals: 999.98 USD",
+        "total: 999.98 USD",
+    ]
+    assert (explained["price"], explained["meter"], explained["events"]) == (None, None, None)
+    assert tenant.get(f"{path}/lines/{draft['line_items'][1]['id']}/events").json()["items"] == []
+
+    final = tenant.make(f"{path}/finalize", None)
+    assert (final["invoice_status"], final["invoice_number"][-6:]) == ("finalized", "-00001")
+    assert tenant.make(f"{path}/finalize", None) == final
+    again = tenant.make(f"{path}/recompute", None)
+    assert (again["same"], again["reasons"], [line["same"] for line in again["lines"]]) == (True, [], [True, True])
+
+    voided = tenant.make(f"{path}/void", {"reason": "Ordered twice"})
+    assert (voided["invoice_status"], voided["void_reason"]) == ("void", "Ordered twice")
+    assert voided["invoice_number"] == final["invoice_number"]
+    assert tenant.make(f"{path}/void", {"reason": "Once more"}) == voided
+    refused = tenant.post(f"{path}/finalize")
+    assert (refused.status_code, refused.json()["code"]) == (409, "invoice_not_draft")
+
+
+def test_a_one_off_invoice_is_made_once_per_idempotency_key(tenant: Tenant) -> None:
+    tenant.make("customers", guide("customers"))
+    answers = [tenant.post("invoices", ONE_OFF, headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    assert answers[0].content == answers[1].content
+    assert len(tenant.get("invoices").json()["items"]) == 1
+
+
+def test_a_paid_invoice_is_not_voided_and_the_way_out_is_named(tenant: Tenant) -> None:
+    tenant.make("customers", guide("customers"))
+    invoice = tenant.make("invoices", ONE_OFF)
+    tenant.make(f"invoices/{invoice['id']}/finalize", None)
+    paid = {
+        "destination_type": "invoice",
+        "destination_id": invoice["id"],
+        "payment_method_type": "offline",
+        "amount": "1499.98",
+        "currency": "USD",
+    }
+    tenant.make("payments", paid)
+    refused = tenant.post(f"invoices/{invoice['id']}/void", {"reason": "no"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "invoice_paid")
+    assert "Refund" in refused.json()["hint"]
+    assert tenant.get(f"invoices/{invoice['id']}").json()["payment_status"] == "paid"
+
+
+def test_a_draft_of_a_running_period_is_not_finalized_by_hand(stack: Stack, tenant: Tenant) -> None:
+    made = catalogue(tenant)
+    now = datetime.now(UTC)
+    with stack.ledger.begin() as session:
+        subscription = subscriptions.get_subscription(session, tenant.scope, made["subscription"]["id"])
+        schedule = subscription.schedule()
+        past = invoices.ensure_draft(
+            session, tenant.scope, subscription, schedule.period_at(subscription.start_date), now
+        )
+        running = invoices.ensure_draft(session, tenant.scope, subscription, schedule.period_at(now), now)
+    refused = tenant.post(f"invoices/{running.id}/finalize")
+    assert (refused.status_code, refused.json()["code"]) == (409, "period_not_over")
+    held = tenant.post(f"invoices/{past.id}/finalize")
+    assert (held.status_code, held.json()["code"]) == (409, "invoice_held")
+    assert "the draft is not priced" in held.json()["detail"]
+    assert tenant.get(f"invoices/{past.id}").json()["invoice_status"] == "draft"
 
 
 def test_what_does_not_exist_is_named(billed: tuple[Tenant, dict[str, Any]]) -> None:

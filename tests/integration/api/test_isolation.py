@@ -115,6 +115,13 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}"),
         "list_invoices": Attempt("/api/v1/invoices", statuses=(200,)),
         "sync_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/sync"),
+        "create_invoice": Attempt(
+            "/api/v1/invoices",
+            {"customer_id": ids["customer"], "currency": "USD", "lines": [{"display_name": "x", "amount": "1"}]},
+            (422,),
+        ),
+        "finalize_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/finalize"),
+        "void_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/void", {"reason": "mine"}),
         "explain_line": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/explain"),
         "list_line_events": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/events"),
         "recompute_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/recompute"),

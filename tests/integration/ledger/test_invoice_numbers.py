@@ -2,16 +2,22 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
-from billing.errors import Conflict
+from billing.errors import Conflict, GateFailed
+from billing.one_off import OneOffItem
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import invoices, subscriptions
+from ledger.models import Invoice
+from ledger.store import gates, invoices, subscriptions
 from ledger.store.invoice_numbers import hold_numbers
+from pipelines.steps.finalize_invoice import finalize_invoice
+from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
 from tests.support.at_once import Workers, in_threads
 from tests.support.ledger_rows import JANUARY, NOW, a_customer, a_draft, a_plan, a_scope, a_subscription, priced
 from tests.support.waiting import wait_until
@@ -189,3 +195,41 @@ def test_processes_that_bill_the_same_subscriptions_make_each_invoice_once_and_w
         found = invoices.list_invoices(session, scope, limit=100).items
     assert sorted(str(invoice.number) for invoice in found) == expected(6)
     assert all(len(invoice.lines) == 1 for invoice in found)
+
+
+def test_invoices_made_by_hand_share_the_numbers_without_gaps_whoever_finalizes_at_once(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        drafts = several_drafts(session, scope, 4)
+        item = OneOffItem("Onboarding", amount=Decimal(5))
+        by_hand = [create_one_off(session, scope, NewOneOff("c0", [item], "USD"), "key_1", NOW).id for _ in range(6)]
+
+    def finalize_by_hand(invoice_id: str) -> str | None:
+        return finalize_invoice(ledger, scope, invoice_id, "key_1", NOW).number
+
+    def finalize(invoice_id: str) -> str | None:
+        return ledger.run(lambda session: invoices.finalize(session, scope, invoice_id, NOW)).number
+
+    calls = [partial(finalize_by_hand, invoice_id) for invoice_id in by_hand]
+    # The same one from two sides is one number.
+    calls += [partial(finalize_by_hand, by_hand[0]), *(partial(finalize, invoice_id) for invoice_id in drafts)]
+    given = in_threads(calls)
+    assert sorted({str(number) for number in given}) == expected(10)
+    assert given[0] == given[6]
+
+
+def test_a_one_off_invoice_that_its_gate_refuses_takes_no_number(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        a_customer(session, scope, "c0")
+        item = OneOffItem("Onboarding", amount=Decimal(5))
+        wrong, right = (create_one_off(session, scope, NewOneOff("c0", [item], "USD"), "key_1", NOW) for _ in range(2))
+        tampered = {"total": Decimal("9.99"), "amount_due": Decimal("9.99")}
+        session.execute(update(Invoice).where(Invoice.id == wrong.id).values(tampered))
+    with pytest.raises(GateFailed) as refused:
+        finalize_invoice(ledger, scope, wrong.id, "key_1", NOW)
+    assert "the lines sum to 5.00, the total is 9.99" in refused.value.detail
+    with ledger.read() as session:
+        (verdict,) = gates.list_results(session, scope, gate="finalize", subject=wrong.id)
+    assert not verdict.passed
+    assert finalize_invoice(ledger, scope, right.id, "key_1", NOW).number == "INV-202601-00001"

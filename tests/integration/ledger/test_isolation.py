@@ -138,6 +138,7 @@ READS: dict[str, Call] = {
     "features.list_versions": lambda s, scope, have: features.list_versions(s, scope, have.feature),
     "prices.get_price": lambda s, scope, have: prices.get_price(s, scope, have.price.id),
     "prices.get_price in a version": lambda s, scope, have: prices.get_price(s, scope, have.price.id, 1),
+    "prices.price_of": lambda s, scope, have: prices.price_of(s, scope, a_line(have.price.id)),
     "prices.version_at": lambda s, scope, have: prices.version_at(s, scope, have.price.id, NOW),
     "prices.list_versions": lambda s, scope, have: prices.list_versions(s, scope, have.price.id),
     "prices.list_prices": lambda s, scope, have: prices.list_prices(s, scope, NOW, plan_id=have.plan.id),
@@ -165,6 +166,7 @@ READS: dict[str, Call] = {
         s, scope, have.subscription.id, JANUARY.start
     ),
     "invoices.get_invoice": lambda s, scope, have: invoices.get_invoice(s, scope, have.invoice.id),
+    "invoices.hold": lambda s, scope, have: invoices.hold(s, scope, have.invoice.id),
     "invoice_queries.of_periods": lambda s, scope, have: invoices.of_periods(
         s, scope, [(have.subscription.id, have.invoice.period.start)]
     ),
@@ -338,6 +340,7 @@ NAME_NO_ROW = {
 INNER = {
     "price_changes.insert_price",
     "quantities.put_quantity",
+    "invoices.create_one_off",
     "invoices.ensure_draft",
     "invoice_lines.write_lines",
     "invoice_record.with_lines",

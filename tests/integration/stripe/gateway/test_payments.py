@@ -306,7 +306,9 @@ def test_a_voided_invoice_is_voided_at_stripe_first(world: World) -> None:
     world.connect(collection="manual")
     invoice = world.invoice()
     result = world.sync(invoice.id)
-    voided = void_invoice.void_invoice(world.ledger, world.scope, world.link(), invoice.id, "key_1", world.now)
+    voided = void_invoice.void_invoice(
+        world.ledger, world.scope, world.link(), invoice.id, "key_1", "ordered twice", world.now
+    )
     assert voided.status == InvoiceStatus.VOID
     assert world.get(f"/v1/invoices/{result.stripe_invoice_id}")["status"] == "void"
 
@@ -319,7 +321,9 @@ def test_a_paid_invoice_is_not_voided(world: World) -> None:
     world.sync(invoice.id)
     world.control.wait_idle()
     with pytest.raises(Conflict) as refusal:
-        void_invoice.void_invoice(world.ledger, world.scope, world.link(), invoice.id, "key_1", world.now)
+        void_invoice.void_invoice(
+            world.ledger, world.scope, world.link(), invoice.id, "key_1", "ordered twice", world.now
+        )
     assert refusal.value.code == "invoice_paid"
     assert world.read_invoice(invoice.id).payment_status == PaymentStatus.PAID
 
