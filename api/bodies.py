@@ -1,6 +1,7 @@
 """How a request's body is read: bounded, and with every number's digits kept."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from email.message import Message
 from typing import Any, NoReturn
@@ -13,8 +14,11 @@ from billing.errors import UnsupportedMedia
 __all__ = ["ExactRequest", "exact_json", "raw_body", "require_json"]
 
 
-async def raw_body(request: Request, most_bytes: int) -> bytes:
-    """The body as it was sent, or 413 as soon as it is known to be larger; nothing more is read then."""
+async def raw_body(request: Request, most_bytes: int, arrived: Callable[[int], None] | None = None) -> bytes:
+    """The body as it was sent, or 413 as soon as it is known to be larger; nothing more is read then.
+
+    `arrived` is told the size of each part, and may refuse it by raising.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > most_bytes:
         raise HTTPException(413)
@@ -24,6 +28,8 @@ async def raw_body(request: Request, most_bytes: int) -> bytes:
         size += len(part)
         if size > most_bytes:
             raise HTTPException(413)
+        if arrived is not None:
+            arrived(len(part))
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -39,8 +39,8 @@ async def take_one(request: Request, call: Call) -> Response:
     """Keep the event of a request and say where it is: 201 stored, 200 stored before, 202 queued."""
     deps = call.deps
     form = form_of(request.headers.get("content-type"), _SINGLE)
-    with deps.intake.admitted(_length(request)):
-        raw = await raw_body(request, deps.limits.body_bytes)
+    with deps.intake.admitted(_length(request)) as arrived:
+        raw = await raw_body(request, deps.limits.body_bytes, arrived)
         event = await _decoded(deps, request, raw, lambda body: decode_event(body, deps.limits, call.now, form))
     kept, refused = await _named(deps, call.scope, [event], [0])
     if refused:
@@ -60,8 +60,8 @@ async def take_batch(request: Request, call: Call) -> Response:
     422 where none of them is good. Unavailable: then nothing is acknowledged and everything may be sent again.
     """
     deps = call.deps
-    with deps.intake.admitted(_length(request)):
-        batch = await _read_batch(request, call)
+    with deps.intake.admitted(_length(request)) as arrived:
+        batch = await _read_batch(request, call, arrived)
     taken = await deps.intake.take(call.scope, batch.identities, batch.rows)
     deps.intake.figures.refused += len(batch.refused)
     refused = [asdict(each) for each in batch.refused]
@@ -96,10 +96,10 @@ class _Batch:
     made: Mapping[int, str]
 
 
-async def _read_batch(request: Request, call: Call) -> _Batch:
+async def _read_batch(request: Request, call: Call, arrived: Callable[[int], None]) -> _Batch:
     deps = call.deps
     form = form_of(request.headers.get("content-type"))
-    raw = await raw_body(request, deps.limits.body_bytes)
+    raw = await raw_body(request, deps.limits.body_bytes, arrived)
     decoded = await _decoded(deps, request, raw, lambda body: decode_events(body, deps.limits, call.now, form))
     kept, unknown = await _named(deps, call.scope, decoded.events, decoded.indexes)
     gone = {each.index for each in unknown}

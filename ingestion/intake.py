@@ -144,20 +144,28 @@ class Intake:
         self._journal.close()
 
     @contextmanager
-    def admitted(self, size: int) -> Iterator[None]:
-        """Makes room for a request of about `size` bytes while it is read and decoded, before any of it is read.
+    def admitted(self, size: int) -> Iterator[Callable[[int], None]]:
+        """Lets in a request of about `size` bytes to be read and decoded, before any of it is read.
 
-        TooManyRequests `intake_full`; Unavailable `journal_full`.
+        What is yielded is told the size of each part that arrives: a sender that has announced much and sends nothing
+        takes no room from the others. TooManyRequests `intake_full`, also while it is read; Unavailable `journal_full`.
         """
         self._check_room(size)
         if self._is_behind() and self._journal.is_full:
             self.figures.turned_away += 1
             raise journal_full()
-        self.figures.waiting_bytes += size
+        held = 0
+
+        def arrived(part: int) -> None:
+            nonlocal held
+            self._check_room(part, held)
+            held += part
+            self.figures.waiting_bytes += part
+
         try:
-            yield
+            yield arrived
         finally:
-            self.figures.waiting_bytes -= size
+            self.figures.waiting_bytes -= held
 
     async def take(self, scope: Scope, identities: Sequence[str], rows: Sequence[bytes]) -> Taken:
         """Keeps the events of these identities, `rows` being theirs (`open_rows`); returns when they are on disk.
@@ -192,8 +200,9 @@ class Intake:
         self._go_on()
         return await member.answer
 
-    def _check_room(self, size: int) -> None:
-        if self.figures.waiting_bytes and self.figures.waiting_bytes + size > self._bounds.waiting_bytes:
+    def _check_room(self, size: int, own: int = 0) -> None:
+        # One request alone may be larger than the bound; `own` is what it holds already.
+        if self.figures.waiting_bytes > own and self.figures.waiting_bytes + size > self._bounds.waiting_bytes:
             self.figures.turned_away += 1
             raise TooManyRequests(
                 "intake_full",

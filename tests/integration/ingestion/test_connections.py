@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse, IncompleteRead, RemoteDisconnected
 
 import pytest
@@ -133,6 +133,20 @@ def test_a_length_that_is_none_is_refused(rig: Rig, lengths: tuple[str, ...]) ->
         status, _ = _answer(connection)
     assert status in {0, 400, 413}
     _goes_on(rig, tenant)
+
+
+def test_senders_that_announce_much_and_send_nothing_take_no_room_from_the_others(rig: Rig) -> None:
+    tenant = rig.tenant()
+    with ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(_connection(rig))
+            connection.sendall(_head(tenant, f"Content-Length: {16 * 1024 * 1024}") + _line("never"))
+        # They are let in by the time that a later connection has been answered.
+        for _ in range(3):
+            with _connection(rig) as connection:
+                connection.sendall(_head(tenant, f"Content-Length: {len(_line('a'))}") + _line("a"))
+                assert _answer(connection)[0] in {200, 201, 202}
+    _goes_on(rig, tenant, "a")
 
 
 def test_a_slow_sender_holds_up_nobody_and_is_answered_when_its_body_is_there(rig: Rig) -> None:

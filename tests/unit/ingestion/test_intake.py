@@ -286,6 +286,20 @@ def test_more_than_fits_in_memory_is_turned_away_and_what_waits_is_kept(store: S
     _run(store, tmp_path, act, waiting_bytes=500)
 
 
+def test_what_was_announced_takes_no_room_before_it_arrives(store: Store, tmp_path: Path) -> None:
+    async def act(intake: Intake) -> None:
+        with intake.admitted(400) as first, intake.admitted(400) as second:
+            first(300)
+            assert intake.figures.waiting_bytes == 300
+            with pytest.raises(TooManyRequests):
+                second(300)
+            first(300)  # Alone it may be larger than the bound.
+        assert intake.figures.waiting_bytes == 0
+        assert (await _take(intake, "a")).kept is Kept.STORED
+
+    _run(store, tmp_path, act, waiting_bytes=500)
+
+
 def test_a_sender_that_has_gone_away_keeps_nobody_waiting(store: Store, tmp_path: Path) -> None:
     async def act(intake: Intake) -> None:
         store.open.clear()
