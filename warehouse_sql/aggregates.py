@@ -95,7 +95,9 @@ def read_parts(
         "row_offset": 0 if page is None else page[0],
         "row_limit": MAX_ROWS + 1 if page is None else page[1],
     }
-    name = "queries/usage" if sources.needs_events else "queries/usage_from_rollups"
+    name = "queries/usage_from_filtered_rollups" if filters else "queries/usage_from_rollups"
+    if sources.needs_events:
+        name = "queries/usage"
     if levels:
         name = "queries/usage_levels"
         params |= _level_params(starts, end, min(end, until, sources.as_of))

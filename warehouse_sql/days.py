@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -18,6 +18,37 @@ from warehouse_sql.instants import FAR_FUTURE, MICROSECOND, days_of, from_micros
 
 # A day of which this many hours hold a window's edge is read from the events as a whole.
 _EDGES_OF_A_RAW_DAY: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentBuild:
+    """The rollup of one meter and day that is read now: it holds what was received up to `watermark`, and leaves out
+    what was superseded before `started_at`.
+    """
+
+    build: int
+    watermark: datetime
+    started_at: datetime
+
+
+@dataclass(slots=True)
+class KnownDays:
+    """When each day's last event arrived and was superseded, and its rollup; a day is missing where there is none."""
+
+    reconciled_us: int = 0
+    now_us: int = 0
+    arrived_us: dict[date, int] = field(default_factory=dict)
+    superseded_us: dict[date, int] = field(default_factory=dict)
+    built: dict[date, CurrentBuild] = field(default_factory=dict)
+
+    def is_clean(self, day: date, until: datetime) -> bool:
+        """Whether the day's rollup holds every event that was received up to `until`, and no other."""
+        current = self.built.get(day)
+        return (
+            current is not None
+            and self.arrived_us.get(day, 0) <= to_micros(min(current.watermark, until))
+            and self.superseded_us.get(day, 0) <= to_micros(current.started_at)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +92,42 @@ def choose_sources(
     `meter` is `meter_params(…)`. Without `rollups` everything comes from the events.
     """
     days = days_of(start, end)
-    known = warehouse.rows("queries/usage_days", days_params(meter, days[0], days[-1]))
-    builds = {row["day"]: row["build"] for row in known if rollups and _is_clean(row, until)}
+    known = read_days(warehouse, meter, days[0], days[-1])
+    builds = {day: known.built[day].build for day in days if rollups and known.is_clean(day, until)}
     cut = {hour_of(edge) for edge in (start, *edges, end) if edge != hour_of(edge)}
     cut = {hour for hour in cut if hour.date() in builds}
     cuts_of_day = Counter(hour.date() for hour in cut)
     builds = {day: build for day, build in builds.items() if cuts_of_day[day] <= _EDGES_OF_A_RAW_DAY}
     raw_hours = tuple(sorted(hour for hour in cut if hour.date() in builds))
-    arrived = {row["day"] for row in known if row["arrived_us"]}
     raw_days = tuple(day for day in days if day not in builds)
     return Sources(
         builds=builds,
         raw_days=raw_days,
         raw_hours=raw_hours,
-        busy_raw_days=len(arrived & ({*raw_days} | {hour.date() for hour in raw_hours})),
-        unreconciled=any(row["arrived_us"] > row["reconciled_us"] for row in known),
-        reconciled_us=known[0]["reconciled_us"],
-        as_of=from_micros(known[0]["now_us"]),
+        busy_raw_days=len(known.arrived_us.keys() & ({*raw_days} | {hour.date() for hour in raw_hours})),
+        unreconciled=any(at_us > known.reconciled_us for at_us in known.arrived_us.values()),
+        reconciled_us=known.reconciled_us,
+        as_of=from_micros(known.now_us),
     )
 
 
-def days_params(meter: dict[str, Any], first_day: date, last_day: date) -> dict[str, Any]:
-    """What is asked about a meter's days; `meter` is `meter_params(…)`."""
+def read_days(warehouse: Warehouse, meter: dict[str, Any], first_day: date, last_day: date) -> KnownDays:
+    """What is known of a meter's days; `meter` is `meter_params(…)`."""
     names = ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version")
-    return {**{name: meter[name] for name in names}, "first_day": first_day, "last_day": last_day}
+    asked = {**{name: meter[name] for name in names}, "first_day": first_day, "last_day": last_day}
+    known = KnownDays()
+    for row in warehouse.rows("queries/usage_days", asked):
+        day, received_us = row["day"], row["received_us"]
+        match row["fact"]:
+            case "reconciled":
+                known.reconciled_us, known.now_us = received_us, row["started_us"]
+            case "arrived":
+                known.arrived_us[day] = received_us
+            case "superseded":
+                known.superseded_us[day] = received_us
+            case "built":
+                known.built[day] = CurrentBuild(row["build"], from_micros(received_us), from_micros(row["started_us"]))
+    return known
 
 
 def hour_range(start: datetime, end: datetime) -> dict[str, Any]:
@@ -96,8 +139,3 @@ def hour_range(start: datetime, end: datetime) -> dict[str, Any]:
         "first_hour": hour_text(start),
         "last_hour": hour_text(last),
     }
-
-
-def _is_clean(row: dict[str, Any], until: datetime) -> bool:
-    seen_us = min(row["watermark_us"], to_micros(until))
-    return bool(row["build"] and row["arrived_us"] <= seen_us and row["corrected_us"] <= row["started_us"])

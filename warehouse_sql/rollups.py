@@ -15,13 +15,15 @@ import msgspec
 from billing.meter import AggregationType, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
-from warehouse_sql.days import days_params
-from warehouse_sql.instants import from_micros, to_micros
+from warehouse_sql.days import CurrentBuild, read_days
+from warehouse_sql.instants import to_micros
 from warehouse_sql.meters import meter_params
 from warehouse_sql.reconcile import supersede_duplicates
 
 # Arrivals that one statement aggregates; a day with more of them has a statement of its own.
 _EVENTS_AT_ONCE: Final = 4_000_000
+# Past this the grouping goes to disk: a backfill takes longer then, it does not fail.
+_SPILL_BYTES: Final = 500_000_000
 _EARLIEST_DAY: Final = date(1970, 1, 1)
 _JSON: Final = msgspec.json.Encoder()
 
@@ -39,23 +41,9 @@ class DayBuild:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentBuild:
-    """The rollup of one meter and day that is read now: it holds what was received up to `watermark`, and leaves out
-    what was superseded before `started_at`.
-    """
-
-    build: int
-    watermark: datetime
-    started_at: datetime
-
-
 def current_build(warehouse: Warehouse, scope: Scope, meter: Meter, day: date) -> CurrentBuild | None:
     """None where there is none: the day is read from the events."""
-    row = warehouse.rows("queries/usage_days", days_params(meter_params(scope, meter), day, day))[0]
-    if not row["build"]:
-        return None
-    return CurrentBuild(row["build"], from_micros(row["watermark_us"]), from_micros(row["started_us"]))
+    return read_days(warehouse, meter_params(scope, meter), day, day).built.get(day)
 
 
 def build_days(
@@ -65,12 +53,14 @@ def build_days(
     now: datetime,
     *,
     force: bool = False,
+    spill_bytes: int = _SPILL_BYTES,
 ) -> list[DayBuild]:
     """Builds the rollups of `meters` for `days`, for all tenants in one statement, and switches to them.
 
     Reconciles first, so that a rollup holds no duplicate. A day on which the current rollup of every meter has seen all
     that arrived is left as it is and writes nothing, unless `force`d; building it again would give the same answers.
-    `now` dates the build's number. A weighted sum has no rollups: a level reaches back past any day.
+    `now` dates the build's number. A weighted sum has no rollups: a level reaches back past any day. A grouping that
+    takes more memory than `spill_bytes` goes on on disk.
     """
     watermark = supersede_duplicates(warehouse).watermark
     # A meter that is named twice would be counted twice.
@@ -87,7 +77,7 @@ def build_days(
     return [
         built
         for some_days in _in_turns(warehouse, wanted)
-        for built in _build(warehouse, some_days, summed, watermark, now)
+        for built in _build(warehouse, some_days, summed, watermark, now, spill_bytes)
     ]
 
 
@@ -168,7 +158,12 @@ def _has_not_seen(build: dict[str, Any] | None, arrived: dict[str, Any] | None) 
 
 
 def _build(
-    warehouse: Warehouse, days: list[date], meters: Sequence[tuple[Scope, Meter]], watermark: datetime, now: datetime
+    warehouse: Warehouse,
+    days: list[date],
+    meters: Sequence[tuple[Scope, Meter]],
+    watermark: datetime,
+    now: datetime,
+    spill_bytes: int,
 ) -> Iterator[DayBuild]:
     build = _new_build(now)
     params = {"build": build, "days": days, "watermark_us": to_micros(watermark)}
@@ -178,7 +173,7 @@ def _build(
         _JSON.encode_lines([_build_meter(build, *one) for one in meters]),
         "JSONEachRow",
     )
-    warehouse.command("queries/build_usage", params)
+    warehouse.command("queries/build_usage", params, {"max_bytes_before_external_group_by": spill_bytes})
     warehouse.command("queries/switch_usage_builds", params)
     for row in warehouse.rows("queries/build_result", params):
         yield DayBuild(row["day"], build, watermark, row["hours"], row["matched"])

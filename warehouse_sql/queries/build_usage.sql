@@ -8,5 +8,3 @@ SELECT
     tenant_id, environment_id, meter_id, meter_version, customer_id, hour, groups, {build:UInt64},
     matched, usable, total, lowest, highest, latest, distinct_texts, fingerprint
 FROM metered_hours(build = {build:UInt64}, days = {days:Array(Date)}, watermark_us = {watermark_us:Int64})
--- Past a gigabyte the grouping goes to disk: a backfill takes longer then, it does not fail.
-SETTINGS max_bytes_before_external_group_by = 1000000000

@@ -1,53 +1,50 @@
--- What is known of each day in [first_day, last_day] for one meter: when its last event arrived, and which rollup is
--- current. 0 stands for never. `now_us` is taken before anything else is read: what was stored by then is in the
--- answer.
-WITH
-    arrived AS
-    (
-        SELECT day, max(last_ingested_at) AS last_at
-        FROM arrivals
-        WHERE tenant_id = {tenant_id:String}
-          AND environment_id = {environment_id:String}
-          AND event_name = {event_name:String}
-          AND day BETWEEN {first_day:Date} AND {last_day:Date}
-        GROUP BY day
-    ),
-    built AS
-    (
-        SELECT day, argMax((build, watermark, started_at), (watermark, started_at, build)) AS current
-        FROM usage_builds
-        WHERE tenant_id = {tenant_id:String}
-          AND environment_id = {environment_id:String}
-          AND meter_id = {meter_id:String}
-          AND meter_version = {meter_version:UInt32}
-          AND day BETWEEN {first_day:Date} AND {last_day:Date}
-        GROUP BY day
-    ),
-    corrected AS
-    (
-        SELECT day, max(superseded_at) AS last_at
-        FROM superseded
-        WHERE tenant_id = {tenant_id:String}
-          AND environment_id = {environment_id:String}
-          AND event_name = {event_name:String}
-          AND day BETWEEN {first_day:Date} AND {last_day:Date}
-        GROUP BY day
-    )
+-- What is known of the days in [first_day, last_day] for one meter, one row for each fact:
+--   reconciled  received_us: up to when all events have been compared; started_us: the time of this statement
+--   arrived     received_us: when the day's last event arrived
+--   superseded  received_us: when an event of the day was last superseded
+--   built       received_us: the watermark of the day's current rollup, its number and its start
+-- The time is taken first: what was stored by then is in the answer. Facts side by side and not joined, because the
+-- engine spends more time on the plan of a join than on reading all of this.
 SELECT
-    asked.day                                                             AS day,
-    toUnixTimestamp64Micro(arrived.last_at)                               AS arrived_us,
-    toUnixTimestamp64Micro(corrected.last_at)                             AS corrected_us,
-    built.current.1                                                       AS build,
-    toUnixTimestamp64Micro(built.current.2)                               AS watermark_us,
-    toUnixTimestamp64Micro(built.current.3)                               AS started_us,
-    toUnixTimestamp64Micro((SELECT max(watermark) FROM reconciliations))  AS reconciled_us,
-    toUnixTimestamp64Micro(now64(6, 'UTC'))                               AS now_us
-FROM
-(
-    SELECT {first_day:Date} + number AS day
-    FROM numbers(toUInt64({last_day:Date} - {first_day:Date} + 1))
-) AS asked
-LEFT JOIN arrived ON arrived.day = asked.day
-LEFT JOIN built ON built.day = asked.day
-LEFT JOIN corrected ON corrected.day = asked.day
-ORDER BY day
+    'reconciled'                                  AS fact,
+    toDate(0)                                     AS day,
+    toUnixTimestamp64Micro(max(watermark))        AS received_us,
+    toUInt64(0)                                   AS build,
+    toUnixTimestamp64Micro(now64(6, 'UTC'))       AS started_us
+FROM reconciliations
+
+UNION ALL
+
+SELECT 'arrived', day, toUnixTimestamp64Micro(max(last_ingested_at)), 0, 0
+FROM arrivals
+WHERE tenant_id = {tenant_id:String}
+  AND environment_id = {environment_id:String}
+  AND event_name = {event_name:String}
+  AND day BETWEEN {first_day:Date} AND {last_day:Date}
+GROUP BY day
+
+UNION ALL
+
+SELECT 'superseded', day, toUnixTimestamp64Micro(max(superseded_at)), 0, 0
+FROM superseded
+WHERE tenant_id = {tenant_id:String}
+  AND environment_id = {environment_id:String}
+  AND event_name = {event_name:String}
+  AND day BETWEEN {first_day:Date} AND {last_day:Date}
+GROUP BY day
+
+UNION ALL
+
+SELECT
+    'built',
+    day,
+    toUnixTimestamp64Micro((argMax((build, watermark, started_at), (watermark, started_at, build)) AS current).2),
+    current.1,
+    toUnixTimestamp64Micro(current.3)
+FROM usage_builds
+WHERE tenant_id = {tenant_id:String}
+  AND environment_id = {environment_id:String}
+  AND meter_id = {meter_id:String}
+  AND meter_version = {meter_version:UInt32}
+  AND day BETWEEN {first_day:Date} AND {last_day:Date}
+GROUP BY day

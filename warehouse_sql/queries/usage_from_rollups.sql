@@ -20,12 +20,6 @@ WHERE tenant_id = {tenant_id:String}
   AND ({all_customers:Bool} OR customer_id IN {customer_ids:Array(String)})
   AND hour BETWEEN {first_hour:DateTime('UTC')} AND {last_hour:DateTime('UTC')}
   AND (toDate(hour), build) IN {builds:Array(Tuple(Date, UInt64))}
-  AND (empty({group_filters:Array(Tuple(String, String, Array(String)))})
-       OR tally_fits(
-              mapFromArrays({group_names:Array(String)},
-                            arrayResize(arrayMap(text -> toNullable(text), usage_hourly.groups),
-                                        length({group_names:Array(String)}))),
-              {group_filters:Array(Tuple(String, String, Array(String)))}))
 GROUP BY
     customer_id,
     roundDown(toInt64(toUnixTimestamp(hour)) * 1000000, {window_starts_us:Array(Int64)})            AS window_us,

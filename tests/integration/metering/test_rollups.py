@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+import httpx
 import pytest
 
 from billing.scope import Scope
 from tests.integration.metering.conftest import new_scope
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from tests.support.waiting import wait_until
+from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
 from warehouse_sql.events import late_events
 from warehouse_sql.instants import to_micros
@@ -306,3 +309,25 @@ def test_a_settled_instant_waits_for_the_inserts_that_run_and_nothing_is_added_b
     inserting.join()
     assert read_quantities(warehouse, scope, meter, *day, watermark=settled)["c"] == at_once
     assert at_once.events == 2
+
+
+def test_a_day_that_does_not_fit_the_memory_is_grouped_on_disk_and_built_right(
+    metering: Warehouse, warehouse_server: WarehouseProcess, scope: Scope
+) -> None:
+    who = (warehouse_server.user, warehouse_server.password)
+    day = date(2026, 3, 5)
+    made = {"tenant_id": scope.tenant_id, "environment_id": scope.environment_id, "event_name": "api.request"}
+    numbers = {"first": 0, "count": 150_000, "step": 1, "per_day": 150_000, "customers": 1_000_000, "first_day": day}
+    with closing(Warehouse(warehouse_server.url, *who, metering.database, package="bench")) as generator:
+        generator.command("sql/generate_events", made | numbers)
+
+    def spilled() -> int:
+        asked = "SELECT sum(value) FROM system.events WHERE event = 'ExternalAggregationWritePart'"
+        return int(httpx.post(warehouse_server.url, content=asked, auth=who, trust_env=False, timeout=30).text)
+
+    before = spilled()
+    (built,) = build_days(metering, [day], [(scope, a_meter("sum", "tokens"))], NOW, spill_bytes=1)
+    assert spilled() > before
+    # Nearly every event has a customer and hour of its own.
+    assert (built.events, built.rows > 100_000) == (150_000, True)
+    assert mismatches(metering, [day]) == []
