@@ -41,7 +41,7 @@ def client(empty_warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Wareh
     """A client for an empty database, which knows the statements of this file as well."""
     with closing(empty_warehouse.at("system")) as server:
         server.command("setup/database", {"database": empty_warehouse.database})
-    monkeypatch.setattr(warehouse_sql.client, "sql", lambda name: STATEMENTS.get(name) or sql(name))
+    monkeypatch.setattr(warehouse_sql.client, "sql", lambda name, package: STATEMENTS.get(name) or sql(name, package))
     return empty_warehouse
 
 
