@@ -15,7 +15,7 @@ from api.schemas.events import BulkIn, BulkOut, BulkProblem, CloudEventIn, Event
 from api.schemas.meters import MeterBody
 from api.schemas.problem import Problem
 
-__all__ = ["install", "json_answer", "request_body"]
+__all__ = ["document_answer", "install", "json_answer", "request_body"]
 
 _ABOUT = """
 Usage events in, exact invoices out.
@@ -63,6 +63,11 @@ def json_answer(model: str, description: str) -> dict[str, Any]:
     """One of a route's `responses`, where the route writes its answer itself."""
     schema = {"$ref": _REFERENCE.format(model=model)}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def document_answer(media_type: str, example: str) -> dict[str, Any]:
+    """One of a route's `responses`, where the answer is a document for people."""
+    return {"description": "The document.", "content": {media_type: {"schema": {"type": "string"}, "example": example}}}
 
 
 def install(app: FastAPI) -> None:

@@ -6,14 +6,18 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.auth import Call, needs
+from api.documents.html import HEADERS, invoice_html
+from api.documents.invoice_view import InvoiceView, view_of
+from api.documents.pdf import invoice_pdf
 from api.once import Once, creates
+from api.openapi import document_answer
 from api.routing import PathId, router
 from api.schemas.common import Listing
 from api.schemas.invoice_lines import LineEventOut, LineExplanationOut, RecomputedOut
 from api.schemas.invoices import InvoiceFilters, InvoiceIn, InvoiceOut, SyncedInvoiceOut, VoidInvoiceIn
 from api.schemas.paging import Paging
 from api.schemas.problem import problems
-from ledger.store import customers, invoices
+from ledger.store import customers, invoices, tenants
 from pipelines.steps import explain_line as explaining
 from pipelines.steps import finalize_invoice as finalizing
 from pipelines.steps import recompute_invoice as recomputing
@@ -24,7 +28,7 @@ from pipelines.steps.sync_invoice import sync
 routes = router("Invoices")
 
 
-@routes.post("/invoices", status_code=201, response_model=InvoiceOut)
+@routes.post("/invoices", status_code=201, response_model=InvoiceOut, responses=problems(409))
 def create_invoice(body: InvoiceIn, once: Annotated[Once, creates("invoices:write")]) -> Response:
     """Make a one-off invoice by hand. It is a draft: look at it, then finalize or void it."""
     call, wanted = once.call, body.new_invoice()
@@ -51,6 +55,31 @@ def list_invoices(
             wanted["customer_id"] = customers.get_customer(session, call.scope, filters.customer_id).id
         page = invoices.list_invoices(session, call.scope, status=filters.invoice_status, **wanted)
     return Listing(items=[InvoiceOut.of(invoice) for invoice in page.items], next_cursor=page.next_cursor)
+
+
+@routes.get(
+    "/invoices/{invoice_id}/html",
+    response_class=Response,
+    responses={200: document_answer("text/html", "<!doctype html>…"), **problems(404)},
+)
+def show_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:read")]) -> Response:
+    """An invoice as a page for people, which prints well: seller, buyer, lines with their tiers, totals, payment."""
+    return Response(invoice_html(_view(call, invoice_id)), headers=HEADERS, media_type="text/html; charset=utf-8")
+
+
+@routes.get(
+    "/invoices/{invoice_id}/pdf",
+    response_class=Response,
+    responses={200: document_answer("application/pdf", "%PDF-1.4 …"), **problems(404)},
+)
+def print_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:read")]) -> Response:
+    """The same as a PDF; as long as nothing happens to the invoice, in the same bytes."""
+    view = _view(call, invoice_id)
+    headers = {
+        "Content-Disposition": f'inline; filename="{view.number or "draft"}.pdf"',
+        "Cache-Control": HEADERS["Cache-Control"],
+    }
+    return Response(invoice_pdf(view), headers=headers, media_type="application/pdf")
 
 
 @routes.post("/invoices/{invoice_id}/finalize", responses=problems(404, 409))
@@ -116,3 +145,12 @@ def recompute_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:
     deps = call.deps
     found = recomputing.recompute_invoice(deps.ledger, deps.warehouse, call.scope, invoice_id, call.now)
     return RecomputedOut.of(found)
+
+
+def _view(call: Call, invoice_id: str) -> InvoiceView:
+    with call.deps.ledger.read() as session:
+        invoice = invoices.get_invoice(session, call.scope, invoice_id)
+        customer = customers.get_customer(session, call.scope, invoice.customer_id)
+        seller = tenants.get_tenant(session, call.scope)
+        environment = tenants.get_environment(session, call.scope)
+    return view_of(invoice, customer, seller.name, is_test=environment.kind == "test")

@@ -47,6 +47,13 @@ def find_tenant(session: Session, name: str) -> TenantRecord | None:
     return None if row is None else TenantRecord(row.id, row.name, row.created_at)
 
 
+def get_tenant(session: Session, scope: Scope) -> TenantRecord:
+    """The tenant of an environment that exists. NotFound `environment_not_found`."""
+    get_environment(session, scope)
+    row = session.get_one(Tenant, scope.tenant_id)
+    return TenantRecord(row.id, row.name, row.created_at)
+
+
 def create_environment(
     session: Session, tenant_id: str, name: str, kind: str, timezone: str, now: datetime
 ) -> EnvironmentRecord:

@@ -201,3 +201,18 @@ def test_what_does_not_exist_is_named(billed: tuple[Tenant, dict[str, Any]]) -> 
     ):
         answer = tenant.get(path)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+def test_an_invoice_is_shown_as_a_page_and_as_a_pdf_that_stays_the_same(billed: tuple[Tenant, dict[str, Any]]) -> None:
+    tenant, invoice = billed
+    page = tenant.get(f"invoices/{invoice['id']}/html")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for text in ("Acme Corporation", invoice["invoice_number"], "up to 1,000: 1,000 × 0.01 + 10.00 fee", "24.00 USD"):
+        assert text in page.text
+    assert "Made in a test environment" in page.text
+    first, again = (tenant.get(f"invoices/{invoice['id']}/pdf") for _ in range(2))
+    assert first.headers["content-type"] == "application/pdf"
+    assert first.headers["content-disposition"] == f'inline; filename="{invoice["invoice_number"]}.pdf"'
+    assert first.content.startswith(b"%PDF-")
+    assert first.content == again.content

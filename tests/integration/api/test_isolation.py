@@ -120,6 +120,8 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
             {"customer_id": ids["customer"], "currency": "USD", "lines": [{"display_name": "x", "amount": "1"}]},
             (422,),
         ),
+        "show_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/html"),
+        "print_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/pdf"),
         "finalize_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/finalize"),
         "void_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/void", {"reason": "mine"}),
         "explain_line": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/explain"),

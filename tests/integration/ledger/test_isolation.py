@@ -120,6 +120,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
 
 READS: dict[str, Call] = {
     "tenants.get_environment": lambda s, scope, _: tenants.get_environment(s, scope),
+    "tenants.get_tenant": lambda s, scope, _: tenants.get_tenant(s, scope),
     "keys.list_keys": lambda s, scope, _: keys.list_keys(s, scope),
     "customers.get_customer": lambda s, scope, have: customers.get_customer(s, scope, have.customer.id),
     "customers.get_customer by external id": lambda s, scope, _: customers.get_customer(s, scope, "acme"),
