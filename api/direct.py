@@ -6,13 +6,14 @@ the framework's work per request, a few hundred microseconds of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import Call, authenticate, secret_of
 from api.errors import http_refusal, refusal
@@ -22,10 +23,36 @@ from billing.errors import TallyError
 __all__ = ["DirectEvents"]
 
 _SCOPE: Final = "events:write"
+_READ_OUT_BYTES: Final = 256 * 1024
+_READ_OUT_SECONDS: Final = 1.0
 _TAKERS: Final[Mapping[str, Callable[[Request, Call], Awaitable[Response]]]] = {
     "/api/v1/events": take_one,
     "/api/v1/events/bulk": take_batch,
 }
+
+
+class _Body:
+    """What comes of a request's body, and whether all of it has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._has_ended = not message.get("more_body", False)
+        return message
+
+    async def read_out(self) -> bool:
+        """Drops the rest of a short body, so that its connection can be used again. False where it is long or slow."""
+        left = _READ_OUT_BYTES
+        try:
+            async with asyncio.timeout(_READ_OUT_SECONDS):
+                while not self._has_ended and left > 0:
+                    left -= len((await self()).get("body", b""))
+        except TimeoutError:
+            pass
+        return self._has_ended
 
 
 class DirectEvents:
@@ -39,11 +66,15 @@ class DirectEvents:
         if take is None:
             await self.app(scope, receive, send)
             return
-        request = Request(scope, receive)
+        body = _Body(receive)
+        request = Request(scope, body)
         try:
             response = await take(request, await authenticate(request, secret_of(request), _SCOPE))
         except TallyError as error:
             response = refusal(request, error)
         except HTTPException as error:
             response = http_refusal(request, error)
+        if not await body.read_out():
+            # The server closes a connection on which a body was left unread; a sender that is not told uses it again.
+            response.headers["connection"] = "close"
         await response(scope, receive, send)

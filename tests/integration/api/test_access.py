@@ -74,3 +74,15 @@ def test_a_revoked_key_stops_working_within_seconds(stack: Stack, tenant: Tenant
 def _refused(tenant: Tenant) -> httpx.Response | None:
     answer = tenant.get("me")
     return answer if answer.status_code == 401 else None
+
+
+def test_a_sender_that_is_refused_before_its_body_was_read_may_go_on_over_the_same_connection(
+    stack: Stack, tenant: Tenant
+) -> None:
+    body = {"events": [{"event_name": "a", "customer_id": "c", "properties": {"text": "x" * 10_000}}]}
+    limits = httpx.Limits(max_connections=1)
+    with httpx.Client(base_url=stack.url, trust_env=False, timeout=60, limits=limits) as sender:
+        for _ in range(20):
+            refused = sender.post("/api/v1/events/bulk", json=body, headers={"X-API-Key": "tally_test_wrong"})
+            assert refused.status_code == 401
+        assert sender.post("/api/v1/events/bulk", json=body, headers={"X-API-Key": tenant.key}).status_code == 201
