@@ -39,7 +39,7 @@ def test_another_trace_of_the_same_shape_becomes_paid_invoices_and_proves_each_t
         env={**os.environ, "TALLY_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

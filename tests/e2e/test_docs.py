@@ -46,7 +46,7 @@ def test_the_commands_of_the_docs_work_in_their_order(home: Home) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

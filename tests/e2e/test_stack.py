@@ -24,7 +24,7 @@ class Tally:
             env={**os.environ, "TALLY_HOME": str(self.home)},
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -16,6 +17,7 @@ def run(*options: str) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_bench_ingest_finds_every_acknowledged_event_stored(tmp_path: Path) -> None:
     written = tmp_path / "ingest.json"
     sizes = "--requests 6 --events-each 50 --connections 3 --rounds 1 --singles 40 --single-connections 4"
@@ -30,6 +32,7 @@ def test_bench_ingest_finds_every_acknowledged_event_stored(tmp_path: Path) -> N
     assert [goal["bound"] for goal in report["goals"]] == [0.5, 4000, 150, 400]
 
 
+@pytest.mark.slow
 def test_bench_query_asks_for_the_same_answers_in_every_way() -> None:
     sizes = "--events 3100 --customers 7 --questions 5 --repeats 1 --day-events 1000"
     report = run("query", *sizes.split())
