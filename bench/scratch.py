@@ -37,6 +37,23 @@ class Usage:
     peak_mb: float
 
 
+def usage_of(process: int) -> Usage:
+    """Read from /proc; Linux only, zeros elsewhere."""
+    try:
+        ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+        peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        return Usage(0.0, 0.0)
+    seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return Usage(seconds, int(peak[1]) / 1024 if peak else 0.0)
+
+
+def forget_peak(process: int) -> None:
+    """From now on the process's `peak_mb` is counted anew."""
+    with suppress(OSError):
+        Path(f"/proc/{process}/clear_refs").write_text("5")
+
+
 @dataclass(frozen=True)
 class Server:
     """A process of the stack and where it answers."""
@@ -45,19 +62,12 @@ class Server:
     url: str
 
     def usage(self) -> Usage:
-        """Read from /proc; Linux only, zeros elsewhere."""
-        try:
-            ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-            peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
-        except OSError:
-            return Usage(0.0, 0.0)
-        seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-        return Usage(seconds, int(peak[1]) / 1024 if peak else 0.0)
+        """What the process has used."""
+        return usage_of(self.process.pid)
 
     def forget_peak(self) -> None:
         """From now on `peak_mb` is counted anew."""
-        with suppress(OSError):
-            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        forget_peak(self.process.pid)
 
     def stop(self) -> None:
         """Ends it cleanly, or at last with force."""
@@ -83,23 +93,43 @@ class Scratch:
     key: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class ScratchWarehouse:
+    """A running warehouse, migrated and empty; `statements` are for `bench/sql`."""
+
+    home: Path
+    server: Server
+    warehouse: Warehouse
+    statements: Warehouse
+    password: str = field(repr=False)
+
+
 @contextmanager
-def scratch() -> Iterator[Scratch]:
-    """A fresh stack for the length of a block. RuntimeError with the end of its log where a process does not start."""
+def scratch_warehouse() -> Iterator[ScratchWarehouse]:
+    """A fresh warehouse for the length of a block. RuntimeError with the end of its log where it does not start."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="tally-bench-")))
         password = secrets.token_urlsafe(24)
         port = free_port()
         options = ["--path", str(home / "warehouse"), "--port", str(port), "--user", "bench"]
         started = _start("warehouse_sql.embedded", options, {"TALLY_WAREHOUSE_PASSWORD": password}, home)
-        warehouse_server = Server(started, f"http://127.0.0.1:{port}")
-        stack.callback(warehouse_server.stop)
-        _await(warehouse_server, "/ping", home)
-        warehouse = Warehouse(warehouse_server.url, "bench", password, read_timeout_seconds=3600)
+        server = Server(started, f"http://127.0.0.1:{port}")
+        stack.callback(server.stop)
+        _await(server, "/ping", home)
+        warehouse = Warehouse(server.url, "bench", password, read_timeout_seconds=3600)
         stack.callback(warehouse.close)
         migrate(warehouse)
-        statements = Warehouse(warehouse_server.url, "bench", password, read_timeout_seconds=3600, package="bench")
+        statements = Warehouse(server.url, "bench", password, read_timeout_seconds=3600, package="bench")
         stack.callback(statements.close)
+        yield ScratchWarehouse(home, server, warehouse, statements, password)
+
+
+@contextmanager
+def scratch() -> Iterator[Scratch]:
+    """A fresh stack for the length of a block. RuntimeError with the end of its log where a process does not start."""
+    with ExitStack() as stack:
+        storage = stack.enter_context(scratch_warehouse())
+        home, warehouse = storage.home, storage.warehouse
         ledger = Ledger(f"sqlite:///{home / 'ledger.sqlite3'}")
         stack.callback(ledger.dispose)
         ledger.migrate()
@@ -108,16 +138,16 @@ def scratch() -> Iterator[Scratch]:
         environment = {
             "TALLY_HOME": str(home),
             "TALLY_LEDGER_URL": f"sqlite:///{home / 'ledger.sqlite3'}",
-            "TALLY_WAREHOUSE_URL": warehouse_server.url,
+            "TALLY_WAREHOUSE_URL": storage.server.url,
             "TALLY_WAREHOUSE_USER": "bench",
-            "TALLY_WAREHOUSE_PASSWORD": password,
+            "TALLY_WAREHOUSE_PASSWORD": storage.password,
             "TALLY_WAREHOUSE_DATABASE": warehouse.database,
             "TALLY_ENCRYPTION_KEYS": f"bench:{Fernet.generate_key().decode()}",
         }
         api = Server(_start("api", ["--port", str(api_port)], environment, home), f"http://127.0.0.1:{api_port}")
         stack.callback(api.stop)
         _await(api, "/readyz", home)
-        yield Scratch(home, warehouse_server, api, warehouse, statements, ledger, scope, key)
+        yield Scratch(home, storage.server, api, warehouse, storage.statements, ledger, scope, key)
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.table import Table
 
+from bench import billing as billing_bench
 from bench import ingest as ingest_bench
 from bench import query as query_bench
 from bench.figures import BenchFailed, Goal, Machine
@@ -21,11 +22,12 @@ app = typer.Typer(
     help="Measure on scratch data: a warehouse and an API of their own, removed afterwards.", no_args_is_help=True
 )
 
-R = TypeVar("R", ingest_bench.Report, query_bench.Report)
+R = TypeVar("R", ingest_bench.Report, query_bench.Report, billing_bench.Report)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the JSON to this file as well.")]
 _INGEST = ingest_bench.Sizes()
 _QUERY = query_bench.Sizes()
+_BILLING = billing_bench.Sizes()
 
 
 @app.command("ingest")
@@ -71,6 +73,28 @@ def query(
     report = _measured(lambda: query_bench.measure(sizes, _tell), as_json, out_file)
     if not as_json:
         _show(report.machine, _query_rows(report), report.goals)
+
+
+@app.command("billing")
+def billing(
+    subscriptions: Annotated[
+        int, typer.Option(min=2, max=100_000, help="Subscriptions of three priced lines each.")
+    ] = _BILLING.subscriptions,
+    events_each: Annotated[
+        int, typer.Option(min=1, max=1000, help="Events of each in the month.")
+    ] = _BILLING.events_each,
+    as_json: JsonOption = False,
+    out_file: OutOption = None,
+) -> None:
+    """How long a billing day takes, from rollups to finalized invoices in PostgreSQL, and how that grows.
+
+    Needs PostgreSQL's binaries on the machine. Exit code 1 where a subscription has not exactly one final invoice or
+    the invoices are not what their prices give. A goal that is not reached is no failure.
+    """
+    sizes = billing_bench.Sizes(subscriptions, events_each)
+    report = _measured(lambda: billing_bench.measure(sizes, _tell), as_json, out_file)
+    if not as_json:
+        _show(report.machine, _billing_rows(report), report.goals)
 
 
 def _tell(line: str) -> None:
@@ -130,6 +154,25 @@ def _sent(sent: ingest_bench.Sent) -> str:
         f"{sent.acknowledged:,} acknowledged = stored, {sent.inserts} inserts; µs of CPU an event: "
         f"API {sent.api_cpu_us}, warehouse {sent.warehouse_cpu_us}, load {sent.load_cpu_us}"
     )
+
+
+def _billing_rows(report: billing_bench.Report) -> list[tuple[str, str, str]]:
+    rows = []
+    for one in (report.half, report.whole):
+        told = (
+            f"{one.lines:,} lines, {one.total} USD; {', '.join(f'{name} {took}' for name, took in one.steps.items())}"
+        )
+        rows.append((f"{one.subscriptions:,} subscriptions", f"{one.seconds:,.1f} s", told))
+    one = report.whole
+    return [
+        *rows,
+        ("twice the subscriptions", f"{report.growth:.2f} times as long", ""),
+        ("reading the ledger", f"{one.reading_seconds:,.1f} s", f"{one.statements:,} statements, read and write"),
+        ("writing the ledger", f"{one.writing_seconds:,.1f} s", ""),
+        ("asking the warehouse", f"{one.warehouse_seconds:,.1f} s", "summed over the threads that ask"),
+        ("rating the lines, alone", f"{one.rating_seconds:,.1f} s", ""),
+        ("billing process", f"{one.cpu_seconds:,.1f} s of CPU", f"peak {one.peak_mb:,.0f} MB"),
+    ]
 
 
 def _query_rows(report: query_bench.Report) -> list[tuple[str, str, str]]:

@@ -45,6 +45,15 @@ def test_bench_query_asks_for_the_same_answers_in_every_way() -> None:
     assert report["stored_mb"].keys() >= {"events", "usage_hourly"}
 
 
+@pytest.mark.slow
+def test_bench_billing_gives_each_subscription_one_invoice_of_three_lines() -> None:
+    report = run("billing", *["--subscriptions", "8", "--events-each", "5"])
+    assert (report["half"]["subscriptions"], report["whole"]["subscriptions"]) == (4, 8)
+    assert (report["half"]["lines"], report["whole"]["lines"]) == (12, 24)
+    assert sum(report["whole"]["steps"].values()) == pytest.approx(report["whole"]["seconds"], abs=0.01)
+    assert [goal["bound"] for goal in report["goals"]] == [30, 1500, 2.2]
+
+
 def test_bench_says_where_it_cannot_write_before_it_measures(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", "ingest", "--out", str(tmp_path / "missing" / "file.json")])
     assert done.exit_code == 2

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from bench.postgres import NoPostgres, create_database, running_postgres
 from ledger.db import Ledger
 from ledger.models import Base
 from tests.support.at_once import Workers
-from tests.support.postgres_process import NoPostgres, create_database, running_postgres
 
 _numbers = itertools.count()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.postgres import NoPostgres, create_database, running_postgres
 from billing.errors import Conflict, Unavailable
 from billing.invoice import InvoiceStatus
 from ingestion.amendment import Amendment
@@ -22,7 +23,6 @@ from pipelines.steps.reconcile_events import reconcile_events
 from tests.integration.pipelines.stage import OCTOBER, Shop, Stage
 from tests.support.at_once import in_threads
 from tests.support.cut_warehouse import CutOff
-from tests.support.postgres_process import NoPostgres, create_database, running_postgres
 from warehouse_sql.client import Warehouse
 from warehouse_sql.event_log import EventStatus, identities_of, received_events
 from warehouse_sql.rollups import dirty_days, mismatches

@@ -1,7 +1,6 @@
-"""A real PostgreSQL for tests: a cluster of its own in a temporary folder, from the machine's own binaries.
+"""A real PostgreSQL for benchmarks and tests: a cluster of its own in a temporary folder, from the machine's binaries.
 
-Durability is switched off (nothing here outlives the tests); everything else is as in production. Standing in for root,
-which PostgreSQL refuses to run as, are the system users `postgres` and `nobody`.
+Standing in for root, which PostgreSQL refuses to run as, are the system users `postgres` and `nobody`.
 """
 
 import os
@@ -19,6 +18,7 @@ from psycopg import sql
 
 START_SECONDS = 60
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=100")
+_DURABLE = ("shared_buffers=256MB", "max_wal_size=4GB", "max_connections=100")
 
 
 class NoPostgres(Exception):
@@ -26,10 +26,11 @@ class NoPostgres(Exception):
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(*, durable: bool = False) -> Iterator[str]:
     """Yields the address `postgresql://postgres@127.0.0.1:PORT/postgres` of a fresh server.
 
-    Raises NoPostgres where there is none to run.
+    Unless `durable`, nothing is synced to disk, for what need not outlive the process. Raises NoPostgres where there is
+    none to run.
     """
     binaries = _binaries()
     user = _unprivileged_user()
@@ -41,7 +42,7 @@ def running_postgres() -> Iterator[str]:
         with (folder / "log").open("ab") as log:
             environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
             command = [str(binaries / program), *arguments]
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 -- the server's own programs
                 command,
                 cwd=folder,
                 env=environment,
@@ -57,9 +58,15 @@ def running_postgres() -> Iterator[str]:
     try:
         if user is not None:
             shutil.chown(folder, user)
-        run("initdb", "-D", str(cluster), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        encoding = ("-E", "UTF8", "--no-locale")
+        run("initdb", "-D", str(cluster), "-U", "postgres", "-A", "trust", *encoding, "--no-sync")
         port = _free_port()
-        settings = [*_FAST, f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
+        settings = [
+            *(_DURABLE if durable else _FAST),
+            f"port={port}",
+            "listen_addresses=127.0.0.1",
+            f"unix_socket_directories={folder}",
+        ]
         run("pg_ctl", "start", "-w", "-D", str(cluster), "-o", " ".join(f"-c {setting}" for setting in settings))
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
