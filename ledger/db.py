@@ -83,6 +83,16 @@ class Ledger:
 
         return migrate(self.url)
 
+    def refresh_statistics(self) -> None:
+        """Lets the database look at how full its tables are; seconds at most, whatever their size.
+
+        PostgreSQL does so by itself about once a minute. A run that fills tables faster than that is planned as if they
+        were empty: then each foreign key is checked by reading a whole environment instead of one row.
+        """
+        with _translated_errors(), self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
+
     def dispose(self) -> None:
         """Closes all connections."""
         self._engine.dispose()

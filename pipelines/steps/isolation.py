@@ -23,6 +23,8 @@ __all__ = ["Failure", "each_alone", "failure_of"]
 
 # Bounds how long one transaction keeps other writers waiting on SQLite: about 0.2 s of statements.
 BATCH = 50
+# From so many items on, what a step writes changes how full the tables are. It does again at every tenfold.
+_MANY = 10 * BATCH
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +69,11 @@ def each_alone(
     """
     results: list[R] = []
     failures: list[Failure] = []
+    refresh_at = 0 if len(items) > _MANY else len(items)
     for start in range(0, len(items), BATCH):
+        if start >= refresh_at:
+            ledger.refresh_statistics()
+            refresh_at = max(_MANY, 10 * start)
         batch = items[start : start + BATCH]
         done, not_done = ledger.run(partial(_batch, items=batch, work=work, failed=failed))
         results += done

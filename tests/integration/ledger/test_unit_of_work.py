@@ -56,6 +56,18 @@ def test_a_reading_transaction_cannot_write(ledger: Ledger) -> None:
         tenants.create_tenant(session, "Acme", NOW)
 
 
+def test_a_ledger_that_was_filled_in_one_go_is_planned_by_its_new_size(ledger: Ledger) -> None:
+    """Or each row that follows is checked by reading all rows of the environment, while the tables count as empty."""
+    with ledger.begin() as session:
+        for number in range(300):
+            tenants.create_tenant(session, f"Tenant {number}", NOW)
+    ledger.refresh_statistics()
+    with ledger.read() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            assert session.scalar(text("SELECT reltuples FROM pg_class WHERE relname = 'tenants'")) == 300
+        assert tenants.find_tenant(session, "Tenant 299") is not None
+
+
 def test_run_starts_over_when_two_transactions_wait_for_each_other(ledger: Ledger) -> None:
     """On PostgreSQL one of the two is a deadlock's victim; on SQLite the second waits before it has read anything."""
     with ledger.begin() as session:
