@@ -20,7 +20,7 @@ the same key after an unknown outcome.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -154,6 +154,9 @@ class NewCustomer:
 class ProviderCustomer:
     id: str
     deleted: bool
+    name: str | None = None
+    email: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     default_payment_method_id: str | None = None
 
 
@@ -344,6 +347,7 @@ class PaymentGateway(Protocol):
     def update_customer(self, customer_id: str, customer: NewCustomer, key: str) -> ProviderCustomer: ...
     def get_customer(self, customer_id: str) -> ProviderCustomer: ...
     def find_customer(self, our_id: str, email: str | None, since: datetime) -> ProviderCustomer | None: ...
+    def customers_with_email(self, email: str) -> list[ProviderCustomer]: ...
     def set_default_payment_method(self, customer_id: str, payment_method_id: str, key: str) -> ProviderCustomer: ...
     def get_payment_method(self, payment_method_id: str) -> ProviderPaymentMethod: ...
 

@@ -1,4 +1,7 @@
-"""`tally keys`: make, list and revoke API keys; a new tenant or environment is made with its first key."""
+"""`tally keys`: make, list and revoke API keys, and seal provider secrets with a new encryption key.
+
+A new tenant or environment is made with its first key.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,7 +12,9 @@ from billing.errors import TallyError
 from billing.scope import Scope
 from cli.console import fail, out, print_json
 from ledger.db import Ledger
+from ledger.secretbox import SecretBox
 from ledger.store import keys, tenants
+from pipelines.steps.rotate_encryption import rotate_encryption
 from settings import load_settings
 
 __all__ = ["app"]
@@ -90,3 +95,27 @@ def revoke(
     finally:
         ledger.dispose()
     out.print(f"revoked {key_id}")
+
+
+@app.command("rotate-encryption")
+def rotate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Seal all provider secrets with the first of TALLY_ENCRYPTION_KEYS; run again, it goes on where it stopped."""
+    settings = load_settings()
+    ring = settings.encryption_key_ring
+    if not ring:
+        fail("no encryption key is set", hint="Put the new key first: TALLY_ENCRYPTION_KEYS=new:…,old:…", code=2)
+    ledger = Ledger(settings.resolved_ledger_url)
+    try:
+        done = rotate_encryption(ledger, SecretBox(ring, next(iter(ring))))
+    except TallyError as error:
+        fail(error.detail, hint=error.hint)
+    finally:
+        ledger.dispose()
+    if as_json:
+        unreadable = [{"connection_id": each, "reason": reason} for each, reason in done.unreadable]
+        print_json({"key_id": next(iter(ring)), "resealed": done.resealed, "unreadable": unreadable})
+    else:
+        out.print(f"{done.resealed} connections sealed with key {next(iter(ring))}", markup=False)
+    if done.unreadable:
+        names = ", ".join(f"{each} ({reason})" for each, reason in done.unreadable)
+        fail(f"not opened: {names}", hint="Add the key that is missing, or save the connection's secrets again.")

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from fastapi import Query
 from starlette.responses import Response
 
 from api.auth import Call, needs
@@ -9,8 +10,9 @@ from api.once import Once, creates
 from api.routing import PathId, router
 from api.schemas.common import Listing
 from api.schemas.connections import ConnectionChangesIn, ConnectionIn, ConnectionOut
+from api.schemas.mappings import MappingFilters, MappingOut
 from api.schemas.problem import problems
-from ledger.store import connections
+from ledger.store import connections, mappings
 from ledger.store.connections import ConnectionRecord
 from pipelines.steps.connections import change, connect
 
@@ -59,6 +61,19 @@ def delete_connection(connection_id: PathId, call: Annotated[Call, needs("connec
     """Forget a connection and its secrets. What Stripe already has stays at Stripe."""
     with call.deps.ledger.begin() as session:
         connections.delete_connection(session, call.scope, connection_id, call.now)
+
+
+@routes.get("/connections/{connection_id}/mappings", responses=problems(404))
+def list_mappings(
+    connection_id: PathId,
+    filters: Annotated[MappingFilters, Query()],
+    call: Annotated[Call, needs("connections:read")],
+) -> Listing[MappingOut]:
+    """List which of Stripe's objects stand for which rows of ours, newest first."""
+    with call.deps.ledger.read() as session:
+        found = connections.get_connection(session, call.scope, connection_id)
+        page = mappings.list_mappings(session, call.scope, connection_id=found.id, **filters.model_dump())
+    return Listing(items=[MappingOut.of(mapping) for mapping in page.items], next_cursor=page.next_cursor)
 
 
 def _out(call: Call, record: ConnectionRecord) -> ConnectionOut:

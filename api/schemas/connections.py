@@ -34,7 +34,10 @@ class SyncDirections(Model):
 
 
 class SyncConfig(Model):
-    """What travels between here and Stripe. Customers and invoices go out, payments come in."""
+    """What travels between here and Stripe. Customers travel both ways, invoices go out, payments come in.
+
+    What is left out is done. A direction that is not supported is refused, not ignored.
+    """
 
     customer: SyncDirections | None = None
     plan: SyncDirections | None = None
@@ -49,27 +52,8 @@ class SyncConfig(Model):
     )
 
     def settings(self) -> dict[str, Any]:
-        """What is kept. InvalidInput for a direction that differs from what is done: it would be a false promise."""
-        for entity, done in _DIRECTIONS.items():
-            asked: SyncDirections | None = getattr(self, entity)
-            for direction, wanted in (asked.model_dump(exclude_none=True) if asked else {}).items():
-                if wanted and direction not in done:
-                    raise InvalidInput(
-                        "sync_direction_not_supported",
-                        f"A {entity} is not synced {direction}.",
-                        field=f"sync_config.{entity}.{direction}",
-                        hint="Send false, or leave it out.",
-                    )
-        return self.model_dump(include={"invoice", "collection", "days_until_due"}, exclude_none=True)
-
-
-# What the sync does for each entity but the invoice, whose own setting the connection keeps.
-_DIRECTIONS: dict[str, frozenset[str]] = {
-    "customer": frozenset({"inbound", "outbound"}),
-    "plan": frozenset(),
-    "subscription": frozenset(),
-    "payment": frozenset({"inbound"}),
-}
+        """What is asked for, without what is left out."""
+        return self.model_dump(exclude_none=True)
 
 
 class Credentials(Model):
@@ -147,7 +131,10 @@ class ConnectionIn(Credentials):
 
 
 class ConnectionChangesIn(Credentials):
-    """What is left out stays. After a new `webhook_secret` the last one still counts; send it twice to end that."""
+    """What is left out stays, within `sync_config` too.
+
+    After a new `webhook_secret` the last one still counts; send it twice to end that.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"webhook_secret": "whsec_your_endpoints_secret", "status": "active"}]}

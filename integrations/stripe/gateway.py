@@ -97,6 +97,10 @@ class StripeGateway:
         found = self._carrying(OUR_CUSTOMER, our_id, lambda: self._api.customers.list(cast("Any", params)))
         return None if found is None else mapping.customer(found)
 
+    def customers_with_email(self, email: str) -> list[ProviderCustomer]:
+        params = cast("Any", {"email": email, "limit": PAGE})
+        return [mapping.customer(body) for body in self._all(lambda: self._api.customers.list(params))]
+
     def set_default_payment_method(self, customer_id: str, payment_method_id: str, key: str) -> ProviderCustomer:
         params = cast("Any", {"invoice_settings": {"default_payment_method": payment_method_id}})
         return mapping.customer(

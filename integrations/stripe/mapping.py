@@ -178,6 +178,9 @@ def customer(body: Json) -> ProviderCustomer:
     return ProviderCustomer(
         id=body["id"],
         deleted=False,
+        name=body.get("name"),
+        email=body.get("email"),
+        metadata=body.get("metadata") or {},
         default_payment_method_id=reference((body.get("invoice_settings") or {}).get("default_payment_method")),
     )
 

@@ -75,8 +75,10 @@ def create_connection(
     return get_connection(session, scope, values["id"])
 
 
-def get_connection(session: Session, scope: Scope, connection_id: str) -> ConnectionRecord:
-    """NotFound `connection_not_found`, also for a deleted one."""
+def get_connection(session: Session, scope: Scope, connection_id: str, *, hold: bool = False) -> ConnectionRecord:
+    """NotFound `connection_not_found`, also for a deleted one. `hold` locks its row until the transaction ends."""
+    if hold:
+        session.execute(select(Connection.id).where(_this(scope, connection_id)).with_for_update())
     return _record(_get(session, scope, connection_id))
 
 
@@ -124,15 +126,17 @@ def delete_connection(session: Session, scope: Scope, connection_id: str, now: d
     session.execute(update(Connection).where(_this(scope, connection_id)).values(gone))
 
 
-def reseal_secrets(session: Session, box: SecretBox) -> int:
-    """Seals all secrets with the box's current key, so that older keys can go; returns how many it changed."""
+def sealed_with_others(session: Session, box: SecretBox) -> list[tuple[Scope, str]]:
+    """Connections of all environments whose secrets are sealed with another key than the box's current one."""
     rows = select(Connection).where(Connection.deleted_at.is_(None), Connection.key_id != box.current)
-    stale = list(session.scalars(rows.with_for_update()))
-    for row in stale:
-        scope = scope_of(row)
-        sealed = box.seal(scope, box.open(scope, row.key_id, row.sealed_secrets or ""))
-        session.execute(update(Connection).where(_this(scope, row.id)).values(_sealed_columns(sealed)))
-    return len(stale)
+    return [(scope_of(row), row.id) for row in session.scalars(rows.order_by(Connection.created_at, Connection.id))]
+
+
+def reseal_secrets(session: Session, scope: Scope, connection_id: str, box: SecretBox) -> None:
+    """Seals a connection's secrets with the box's current key. As `open_secrets`; its row is locked meanwhile."""
+    get_connection(session, scope, connection_id, hold=True)
+    sealed = box.seal(scope, open_secrets(session, scope, connection_id, box))
+    session.execute(update(Connection).where(_this(scope, connection_id)).values(_sealed_columns(sealed)))
 
 
 def _get(session: Session, scope: Scope, connection_id: str) -> Connection:

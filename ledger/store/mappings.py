@@ -33,6 +33,7 @@ class MappingRecord:
     key_version: int
     detail: dict[str, Any]
     last_error: str | None
+    created_at: datetime
     updated_at: datetime
 
 
@@ -130,6 +131,7 @@ def list_mappings(
     connection_id: str | None = None,
     entity: str | None = None,
     entity_id: str | None = None,
+    provider_id: str | None = None,
     state: str | None = None,
     cursor: str | None = None,
     limit: int = DEFAULT_LIMIT,
@@ -139,6 +141,7 @@ def list_mappings(
         Mapping.connection_id: connection_id,
         Mapping.entity: entity,
         Mapping.entity_id: entity_id,
+        Mapping.provider_id: provider_id,
         Mapping.state: state,
     }
     rows = select(Mapping).where(in_scope(Mapping, scope))
@@ -166,5 +169,6 @@ def _record(row: Mapping) -> MappingRecord:
         key_version=row.key_version,
         detail=row.detail,
         last_error=row.last_error,
+        created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -20,10 +20,9 @@ from ledger.secretbox import SecretBox, Secrets
 from ledger.store import connections as store
 from ledger.store import tenants
 from ledger.store.connections import ConnectionRecord
+from pipelines.steps.sync_config import COLLECTIONS, DEFAULT_DAYS_UNTIL_DUE, check_sync_config, merged, syncs
 
 PROVIDER = "stripe"
-COLLECTIONS = ("stripe", "manual")
-DEFAULT_DAYS_UNTIL_DUE = 30
 _SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]{8,250}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{8,250}")
 _KEPT_GATEWAYS = 256
@@ -36,10 +35,14 @@ class Link:
     connection: ConnectionRecord
     gateway: PaymentGateway
 
+    def syncs(self, entity: str, direction: str) -> bool:
+        """Whether an entity travels in a direction, as in `sync_config`."""
+        return syncs(self.connection.sync_config, entity, direction)
+
     @property
     def sends_invoices(self) -> bool:
-        """Whether invoices go to the provider at all (`sync_config.invoice.outbound`, on unless switched off)."""
-        return bool(self.connection.sync_config.get("invoice", {}).get("outbound", True))
+        """Whether invoices go to the provider at all."""
+        return self.syncs("invoice", "outbound")
 
     @property
     def provider_collects(self) -> bool:
@@ -63,7 +66,10 @@ class NewConnection:
 
 @dataclass(frozen=True)
 class ConnectionUpdate:
-    """What should change; None stays. `webhook_secrets` replaces all of them: send both while one is being rolled."""
+    """What should change; None stays, and so does what `sync_config` does not name.
+
+    `webhook_secrets` replaces all of them: send both while one is being rolled.
+    """
 
     name: str | None = None
     status: str | None = None
@@ -161,12 +167,11 @@ def change(
         changes["status"] = update.status
     if update.sync_config is not None:
         check_sync_config(update.sync_config)
-        changes["sync_config"] = update.sync_config
     if update.webhook_secrets is not None:
         _check_webhook_secrets(update.webhook_secrets)
     account = None if update.secret_key is None else _account_of(ledger, scope, factory, update.secret_key)
     with ledger.begin() as session:
-        found = store.get_connection(session, scope, connection_id)
+        found = store.get_connection(session, scope, connection_id, hold=True)
         if account is not None and found.account_id not in {None, account.id}:
             raise Conflict(
                 "account_differs",
@@ -175,34 +180,13 @@ def change(
             )
         if account is not None:
             changes["account_id"] = account.id
+        if update.sync_config is not None:
+            changes["sync_config"] = merged(found.sync_config, update.sync_config)
         if update.secret_key is not None or update.webhook_secrets is not None:
             old = store.open_secrets(session, scope, connection_id, box)
             kept = old.webhook_secrets if update.webhook_secrets is None else update.webhook_secrets
             changes["sealed"] = box.seal(scope, Secrets(update.secret_key or old.secret_key, kept))
         return store.update_connection(session, scope, connection_id, changes)
-
-
-def check_sync_config(config: Mapping[str, Any]) -> None:
-    """`{"invoice": {"inbound": false, "outbound": true}, "collection": "stripe" | "manual", "days_until_due": 30}`.
-
-    All optional. InvalidInput `sync_config_invalid`; invoices only ever go out, so `inbound` true is refused.
-    """
-    unknown = set(config) - {"invoice", "collection", "days_until_due"}
-    if unknown:
-        raise _bad_config(min(unknown), "is not a setting")
-    invoice = config.get("invoice", {})
-    if not isinstance(invoice, Mapping) or not set(invoice) <= {"inbound", "outbound"}:
-        raise _bad_config("invoice", "holds inbound and outbound")
-    for name, value in invoice.items():
-        if not isinstance(value, bool):
-            raise _bad_config(f"invoice.{name}", "is neither true nor false")
-    if invoice.get("inbound", False):
-        raise _bad_config("invoice.inbound", "must be false: invoices are made here and sent to Stripe")
-    if config.get("collection", COLLECTIONS[0]) not in COLLECTIONS:
-        raise _bad_config("collection", "is neither stripe nor manual")
-    days = config.get("days_until_due", DEFAULT_DAYS_UNTIL_DUE)
-    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= 365:
-        raise _bad_config("days_until_due", "is not a number of days between 0 and 365")
 
 
 def _account_of(ledger: Ledger, scope: Scope, factory: GatewayFactory, secret_key: str) -> ProviderAccount:
@@ -240,7 +224,3 @@ def _check_webhook_secrets(secrets: tuple[str, ...]) -> None:
                 field=f"webhook_secrets[{position}]",
                 hint="Copy the endpoint's signing secret, which starts with whsec_.",
             )
-
-
-def _bad_config(name: str, what: str) -> InvalidInput:
-    return InvalidInput("sync_config_invalid", what, field=f"sync_config.{name}")

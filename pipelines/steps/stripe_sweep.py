@@ -104,7 +104,7 @@ def _again(ledger: Ledger, scope: Scope, item: OutboxRecord, reason: str, now: d
 def _customer(ledger: Ledger, gateways: Gateways, scope: Scope, customer_id: str, now: datetime) -> str | None:
     """Without an active connection there is nothing to do: the customer is made when an invoice needs it."""
     link = gateways.active(scope)
-    if link is not None:
+    if link is not None and link.syncs("customer", "outbound"):
         sync_customer.push_customer(ledger, scope, link, customer_id, now)
     return None
 

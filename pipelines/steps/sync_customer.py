@@ -1,4 +1,9 @@
-"""A customer of ours as a customer at the provider: made once, kept up to date, followed when changed over there."""
+"""A customer of ours as a customer at the provider: found or made once, kept up to date, followed when changed there.
+
+Before one is made, the provider's customers with the same email are looked through: the one that carries our id is
+ours, and one that carries nobody's and is the only such one is taken over. Of name and email, what was changed on one
+side since both were equal goes to the other; what was changed on both sides stays as it is here.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,11 +11,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from billing.errors import Conflict
 from billing.ports import OUR_CUSTOMER, NewCustomer, ProviderCustomer, ProviderNotFound
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, mappings
-from ledger.store.customers import CustomerRecord, get_customer
+from ledger.store import audit, mappings, outbox
+from ledger.store.customers import CustomerChanges, CustomerRecord, get_customer, update_customer
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import provider_mapping
 from pipelines.steps.connections import Link
@@ -19,18 +25,21 @@ ENTITY = "customer"
 
 
 def ensure_customer(ledger: Ledger, scope: Scope, link: Link, customer_id: str, now: datetime) -> str:
-    """The provider's id of our customer (ours or external id), who is made there if need be; never twice.
+    """The provider's id of our customer (ours or external id), who is found or made there if need be; never twice.
 
-    NotFound `customer_not_found`; ProviderUnavailable: run it again; ProviderRejected.
+    NotFound `customer_not_found`; Conflict `customer_sync_disabled` where none is found and none may be made;
+    ProviderUnavailable: run it again; ProviderRejected.
     """
     return _mapping_of(ledger, scope, link, customer_id, now)[1].provider_id or ""
 
 
 def push_customer(ledger: Ledger, scope: Scope, link: Link, customer_id: str, now: datetime) -> str:
-    """As `ensure_customer`, and the provider's copy gets our present name and email."""
+    """As `ensure_customer`, and the provider's copy gets our present name and email where customers are sent there."""
     customer, mapping = _mapping_of(ledger, scope, link, customer_id, now)
     provider_id = mapping.provider_id or ""
     wanted = _request(scope, customer)
+    if not link.syncs("customer", "outbound"):
+        return provider_id
     if wanted == mapping.detail.get("pushed", mapping.detail["request"]):
         return provider_id
     # A number and not a hash of the content names the update: going back to an old name must not be an old key.
@@ -48,7 +57,10 @@ def push_customer(ledger: Ledger, scope: Scope, link: Link, customer_id: str, no
 
 
 def follow_customer(ledger: Ledger, scope: Scope, link: Link, provider_id: str, now: datetime) -> bool:
-    """Looks at the provider's customer again and notes its default card. False when it is none of ours."""
+    """Looks at the provider's customer again: its default card, and its name and email. False when it is none of ours.
+
+    Where customers do not come in, card and deletion are noted all the same: they are about what can be charged.
+    """
     with ledger.read() as session:
         mapping = mappings.by_provider_id(session, scope, link.connection.id, ENTITY, provider_id)
     if mapping is None:
@@ -63,6 +75,8 @@ def follow_customer(ledger: Ledger, scope: Scope, link: Link, provider_id: str, 
         card = {"id": method.id, "brand": method.card.brand, "last4": method.card.last4}
     with ledger.begin() as session:
         _record(session, scope, mapping, {"default_card": card}, now)
+        if link.syncs("customer", "inbound"):
+            _take_over(session, scope, link, mapping, seen, now)
     return True
 
 
@@ -98,6 +112,15 @@ def _mapping_of(
         mapping = provider_mapping.intend(session, scope, connection, ENTITY, customer.id, wanted, now)
 
     def create(intended: MappingRecord) -> ProviderCustomer:
+        there = _already_there(ledger, scope, link, customer, now)
+        if there is not None:
+            return there
+        if not link.syncs("customer", "outbound"):
+            raise Conflict(
+                "customer_sync_disabled",
+                "the customer is not at Stripe, and customers are not sent there",
+                hint="Set sync_config.customer.outbound of the connection to true, or make the customer at Stripe.",
+            )
         key = f"cus:{customer.id}:create:{intended.key_version}"
         return link.gateway.create_customer(_new_customer(intended.detail["request"]), key)
 
@@ -109,6 +132,54 @@ def _mapping_of(
         ledger, scope, connection, mapping, create=create, find=find, state="done", now=now
     )
     return customer, made
+
+
+def _already_there(
+    ledger: Ledger, scope: Scope, link: Link, customer: CustomerRecord, now: datetime
+) -> ProviderCustomer | None:
+    """The provider's customer that is, or may become, this one: with our id, or alone with that email and no id."""
+    if customer.email is None:
+        return None
+    unclaimed = []
+    for there in link.gateway.customers_with_email(customer.email):
+        owner = there.metadata.get(OUR_CUSTOMER)
+        if owner == customer.id:
+            return there
+        if owner is None:
+            unclaimed.append(there)
+    if len(unclaimed) != 1:
+        return None
+    there = unclaimed[0]
+    with ledger.begin() as session:
+        if mappings.by_provider_id(session, scope, link.connection.id, ENTITY, there.id) is not None:
+            return None
+        # The base for later changes is what is there; the push that is asked for writes our name and ids over it.
+        known = {"pushed": {"name": there.name, "email": there.email}}
+        mappings.record(
+            session, scope, link.connection.id, ENTITY, customer.id, state="intended", detail=known, now=now
+        )
+        outbox.enqueue(session, scope, "customer.sync", customer.id, now)
+    return there
+
+
+def _take_over(
+    session: Session, scope: Scope, link: Link, mapping: MappingRecord, seen: ProviderCustomer, now: datetime
+) -> None:
+    """Name and email that were changed at the provider since both sides were equal, unless they were changed here."""
+    held = provider_mapping.held(session, scope, mapping)
+    base = held.detail.get("pushed", held.detail.get("request", {}))
+    ours = get_customer(session, scope, held.entity_id)
+    changes: CustomerChanges = {}
+    if seen.name and "name" in base and seen.name != base["name"] and ours.name == base["name"]:
+        changes["name"] = seen.name
+    if "email" in base and seen.email != base["email"] and ours.email == base["email"]:
+        changes["email"] = seen.email
+    if not changes:
+        return
+    update_customer(session, scope, ours.id, changes)
+    _record(session, scope, held, {"pushed": {**base, **changes}}, now)
+    detail = {"stripe_customer_id": seen.id, "fields": sorted(changes)}
+    audit.write(session, scope, "stripe", "customer.updated", ENTITY, ours.id, detail, now)
 
 
 def _request(scope: Scope, customer: CustomerRecord) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
         return _refuse(ledger, scope, link, invoice, reason, None, now)
     try:
         customer_id = sync_customer.ensure_customer(ledger, scope, link, invoice.customer_id, now)
-    except ProviderRejected as error:
+    except Conflict as error:
         return _refuse(ledger, scope, link, invoice, "customer_not_synced", error.detail, now)
     for _ in range(_ROUNDS):
         mapping = _intend(ledger, scope, link, invoice, customer_id, now)

@@ -53,6 +53,7 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "list_connections": Attempt("/api/v1/connections", statuses=(200,)),
         "change_connection": Attempt(f"/api/v1/connections/{ids['connection']}", {"status": "disabled"}),
         "delete_connection": Attempt(f"/api/v1/connections/{ids['connection']}"),
+        "list_mappings": Attempt(f"/api/v1/connections/{ids['connection']}/mappings"),
         "create_meter": Attempt("/api/v1/meters", {**METER, "name": "The stranger's own"}, (201,)),
         "get_meter": Attempt("/api/v1/meters/meter_of_the_owner"),
         "list_meters": Attempt("/api/v1/meters", statuses=(200,)),

@@ -8,6 +8,7 @@ from billing.errors import Conflict, NotFound
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox, Secrets
 from ledger.store import connections, mappings
+from pipelines.steps.rotate_encryption import Rotated, rotate_encryption
 from tests.support.at_once import in_threads
 from tests.support.ledger_rows import BOX, FERNET_KEY, NOW, SECRETS, a_connection, a_scope, later
 
@@ -76,11 +77,39 @@ def test_S4_resealing_moves_every_secret_to_the_current_key(ledger: Ledger) -> N
         first, second = a_scope(session), a_scope(session, "Other")
         a_connection(session, first)
         made = a_connection(session, second)
-        both = SecretBox({"k1": FERNET_KEY, "k2": new_key}, "k2")
-        assert connections.reseal_secrets(session, both) == 2
-        assert connections.reseal_secrets(session, both) == 0
-        only_new = SecretBox({"k2": new_key}, "k2")
+    both, only_new = SecretBox({"k1": FERNET_KEY, "k2": new_key}, "k2"), SecretBox({"k2": new_key}, "k2")
+    assert rotate_encryption(ledger, both) == Rotated(2, ())
+    assert rotate_encryption(ledger, both) == Rotated(0, ())
+    with ledger.read() as session:
         assert connections.open_secrets(session, second, made.id, only_new) == SECRETS
+        assert connections.get_connection(session, second, made.id).key_id == "k2"
+
+
+def test_S4_a_connection_that_no_key_opens_is_named_and_stops_no_other(ledger: Ledger) -> None:
+    new_key, lost = Fernet.generate_key(), SecretBox({"lost": Fernet.generate_key()}, "lost")
+    with ledger.begin() as session:
+        first, second = a_scope(session), a_scope(session, "Other")
+        broken = a_connection(session, first, sealed=lost.seal(first, SECRETS))
+        a_connection(session, second)
+    done = rotate_encryption(ledger, SecretBox({"k1": FERNET_KEY, "k2": new_key}, "k2"))
+    assert done.resealed == 1
+    assert [connection_id for connection_id, _ in done.unreadable] == [broken.id]
+
+
+def test_S4_secrets_that_are_saved_while_keys_rotate_are_not_lost(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        made = a_connection(session, scope)
+    both = SecretBox({"k1": FERNET_KEY, "k2": Fernet.generate_key()}, "k2")
+
+    def save(number: int) -> None:
+        sealed = both.seal(scope, Secrets(f"sk_test_saved_{number:016d}"))
+        with ledger.begin() as session:
+            connections.update_connection(session, scope, made.id, {"sealed": sealed})
+
+    in_threads([lambda: save(1), lambda: rotate_encryption(ledger, both)])
+    with ledger.read() as session:
+        assert connections.open_secrets(session, scope, made.id, both).secret_key == "sk_test_saved_0000000000000001"
 
 
 def test_S1_a_mapping_is_intended_once_also_by_several_at_once(ledger: Ledger) -> None:

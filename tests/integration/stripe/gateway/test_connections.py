@@ -51,7 +51,7 @@ def test_S4_no_secret_is_in_the_database_in_the_clear(world: World) -> None:
         ),
         (
             NewConnection("x", "sk_test_0123456789abcdef01234567", (), {"invoice": {"inbound": True}}),
-            "sync_config_invalid",
+            "sync_direction_not_supported",
             "sync_config.invoice.inbound",
         ),
         (
@@ -102,3 +102,15 @@ def test_a_disabled_connection_is_told_from_none(world: World) -> None:
     with pytest.raises(Conflict) as refusal:
         world.gateways().require(world.scope)
     assert refusal.value.code == "connection_inactive"
+
+
+def test_a_change_of_the_sync_config_keeps_what_it_does_not_name(world: World) -> None:
+    connection = world.connect(collection="manual", customer={"inbound": False})
+    changed = change(world, connection, sync_config={"invoice": {"outbound": False}})
+    assert changed.sync_config == {
+        "collection": "manual",
+        "customer": {"inbound": False},
+        "invoice": {"outbound": False},
+    }
+    assert not world.link().provider_collects
+    assert world.sync(world.invoice().id).reason == "invoice_sync_disabled"

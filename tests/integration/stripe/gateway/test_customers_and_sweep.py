@@ -6,10 +6,12 @@ import pytest
 
 from billing.ports import ProviderUnavailable
 from ledger.store import customers, outbox
-from pipelines.steps import process_webhook, stripe_sweep, sync_customer
+from pipelines.steps import connections, process_webhook, stripe_sweep, sync_customer
+from pipelines.steps.connections import ConnectionUpdate
 from pipelines.steps.stripe_sweep import Swept
 from tests.integration.stripe.gateway.world import World, answered
 from tests.support.at_once import in_threads
+from tests.support.ledger_rows import BOX
 from tests.support.sandbox_process import submit_card
 
 
@@ -67,6 +69,64 @@ def test_the_customer_carries_our_ids_so_that_it_can_be_found(world: World) -> N
         "tenant": world.scope.tenant_id,
         "environment": world.scope.environment_id,
     }
+
+
+def test_a_customer_who_is_at_stripe_already_is_taken_over_by_the_email(world: World) -> None:
+    world.connect()
+    there = world.post("/v1/customers", "dashboard", name="ACME Inc.", email="billing@acme.example")
+    customer = world.customer()
+    assert push(world, customer.id) == there["id"]
+    (only,) = world.stripe_customers()
+    assert (only["name"], only["metadata"]["tallyhouse_customer_id"]) == ("Acme", customer.id)
+
+
+def test_an_email_that_several_have_or_that_is_anothers_makes_a_customer_of_its_own(world: World) -> None:
+    world.connect()
+    first = push(world, world.customer().id)
+    assert push(world, world.customer("namesake").id) != first
+    for number in (1, 2):
+        world.post("/v1/customers", f"dashboard:{number}", name="Twin", email="twin@example.com")
+    push(world, world.customer("twin", "twin@example.com").id)
+    assert len(world.stripe_customers()) == 5
+
+
+def test_what_was_changed_at_stripe_comes_in_unless_it_was_changed_here_as_well(world: World) -> None:
+    world.connect()
+    customer = world.customer()
+    there = push(world, customer.id)
+    world.post(f"/v1/customers/{there}", "dashboard:1", name="Acme Ltd", email="new@acme.example")
+    world.hear()
+    assert kept(world, customer.id) == ("Acme Ltd", "new@acme.example")
+
+    rename(world, customer.id, "Umbrella", "new@acme.example")
+    world.post(f"/v1/customers/{there}", "dashboard:2", name="Acme Group", email="last@acme.example")
+    world.hear()
+    assert kept(world, customer.id) == ("Umbrella", "last@acme.example")
+    push(world, customer.id)
+    (now_there,) = world.stripe_customers()
+    assert (now_there["name"], now_there["email"]) == ("Umbrella", "last@acme.example")
+
+
+def test_customers_stay_where_they_are_when_no_direction_is_wanted(world: World) -> None:
+    connection = world.connect()
+    customer = world.customer()
+    there = push(world, customer.id)
+    off = ConnectionUpdate(sync_config={"customer": {"inbound": False, "outbound": False}})
+    connections.change(world.ledger, world.scope, BOX, world.gateway, connection.id, off)
+    world.post(f"/v1/customers/{there}", "dashboard", name="Acme Ltd")
+    world.hear()
+    assert kept(world, customer.id)[0] == "Acme"
+    rename(world, customer.id, "Umbrella", None)
+    push(world, customer.id)
+    assert [each["name"] for each in world.stripe_customers()] == ["Acme Ltd"]
+    refused = world.sync(world.invoice(customer=world.customer("new", "new@example.com")).id)
+    assert (refused.outcome, refused.reason) == ("refused", "customer_not_synced")
+
+
+def kept(world: World, customer_id: str) -> tuple[str, str | None]:
+    with world.ledger.read() as session:
+        found = customers.get_customer(session, world.scope, customer_id)
+    return found.name, found.email
 
 
 def test_a_customer_deleted_in_the_dashboard_breaks_the_mapping_and_the_next_use_makes_a_new_one(world: World) -> None:

@@ -1,0 +1,93 @@
+"""What travels between here and the provider: a connection's `sync_config`, checked when saved, asked before use.
+
+    {"customer": {"inbound": true, "outbound": true}, "invoice": {"outbound": true}, "payment": {"inbound": true},
+     "collection": "stripe" | "manual", "days_until_due": 30}
+
+All of it is optional, and this is what holds where it is left out. `collection` says who charges and retries.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from billing.errors import InvalidInput
+
+__all__ = ["COLLECTIONS", "DEFAULT_DAYS_UNTIL_DUE", "check_sync_config", "merged", "syncs"]
+
+COLLECTIONS = ("stripe", "manual")
+DEFAULT_DAYS_UNTIL_DUE = 30
+
+# What is done for each entity, unless it is switched off. A direction that is not here is refused: a setting that
+# nobody acts on would be a false promise.
+_DONE: Mapping[str, frozenset[str]] = {
+    "customer": frozenset({"inbound", "outbound"}),
+    "plan": frozenset(),
+    "subscription": frozenset(),
+    "invoice": frozenset({"outbound"}),
+    "payment": frozenset({"inbound"}),
+}
+# Money that came in for an invoice of ours is always booked: leaving it out would ask the customer for it again.
+_ALWAYS = frozenset({("payment", "inbound")})
+
+
+def syncs(config: Mapping[str, Any], entity: str, direction: str) -> bool:
+    """Whether an entity travels in a direction, `inbound` or `outbound`.
+
+    >>> syncs({}, "customer", "inbound"), syncs({"customer": {"inbound": False}}, "customer", "inbound")
+    (True, False)
+    """
+    return bool(config.get(entity, {}).get(direction, direction in _DONE[entity]))
+
+
+def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings after a change that names only what differs.
+
+    >>> merged({"collection": "manual", "customer": {"inbound": False}}, {"customer": {"outbound": False}})
+    {'collection': 'manual', 'customer': {'inbound': False, 'outbound': False}}
+    """
+    directions = {
+        entity: {**present.get(entity, {}), **changes.get(entity, {})}
+        for entity in _DONE
+        if entity in present or entity in changes
+    }
+    return {**present, **changes, **directions}
+
+
+def check_sync_config(config: Mapping[str, Any]) -> None:
+    """InvalidInput `sync_config_invalid`; `sync_direction_not_supported` for what is not done or cannot be stopped."""
+    unknown = set(config) - {*_DONE, "collection", "days_until_due"}
+    if unknown:
+        raise _bad(min(unknown), "is not a setting")
+    for entity in _DONE.keys() & config.keys():
+        _check_directions(entity, config[entity])
+    if config.get("collection", COLLECTIONS[0]) not in COLLECTIONS:
+        raise _bad("collection", "is neither stripe nor manual")
+    days = config.get("days_until_due", DEFAULT_DAYS_UNTIL_DUE)
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= 365:
+        raise _bad("days_until_due", "is not a number of days between 0 and 365")
+
+
+def _check_directions(entity: str, asked: Any) -> None:
+    if not isinstance(asked, Mapping) or not set(asked) <= {"inbound", "outbound"}:
+        raise _bad(entity, "holds inbound and outbound")
+    for direction, wanted in asked.items():
+        field = f"sync_config.{entity}.{direction}"
+        if not isinstance(wanted, bool):
+            raise _bad(f"{entity}.{direction}", "is neither true nor false")
+        if wanted and direction not in _DONE[entity]:
+            raise InvalidInput(
+                "sync_direction_not_supported",
+                f"A {entity} is not synced {direction}.",
+                field=field,
+                hint="Send false, or leave it out.",
+            )
+        if not wanted and (entity, direction) in _ALWAYS:
+            raise InvalidInput(
+                "sync_direction_not_supported",
+                "What Stripe has received for an invoice is always booked.",
+                field=field,
+                hint="Send true, or leave it out; to send no invoices there, switch invoice.outbound off.",
+            )
+
+
+def _bad(name: str, what: str) -> InvalidInput:
+    return InvalidInput("sync_config_invalid", what, field=f"sync_config.{name}")
