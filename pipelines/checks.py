@@ -39,7 +39,7 @@ _OF_QUANTITIES = {
 def rollup_matches_raw(context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.AssetCheckResult:
     """Compares every meter and customer of the days."""
     with retried_when_unavailable():
-        compared = compare_rollups(tally.warehouse, *window_of_tags(context.run.tags))
+        compared = compare_rollups(tally.warehouse, *window_of_tags(context.run.tags), tally.chosen)
     header = sorted({name for row in compared.mismatches for name in row})
     rows = [[row.get(name, "") for name in header] for row in compared.mismatches]
     return dg.AssetCheckResult(
@@ -61,7 +61,9 @@ def quantity_gates(
 ) -> Iterator[dg.AssetCheckResult]:
     """One look at the events for the three gates of quantities."""
     with retried_when_unavailable():
-        report = gate_quantities(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
+        report = gate_quantities(
+            tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
+        )
     for gate in _OF_QUANTITIES:
         yield _result(gate, report.of(gate), billable_quantities.key)
 
@@ -74,7 +76,7 @@ def quantity_gates(
 def totals_match_lines(context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.AssetCheckResult:
     """Looks at every draft of the days."""
     with retried_when_unavailable():
-        report = gate_totals(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+        report = gate_totals(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     return _result(Gate.TOTALS_MATCH_LINES, report, priced_invoices.key)
 
 
@@ -87,7 +89,7 @@ def all_subscriptions_billed(
 ) -> dg.AssetCheckResult:
     """Lists what is due and open, with the reasons."""
     with retried_when_unavailable():
-        left = unbilled(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+        left = unbilled(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     return dg.AssetCheckResult(
         passed=not left.open and not left.failures,
         description=f"{len(left.open) + len(left.failures)} of {left.due} periods are not billed",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.models.base import Base, one_of
@@ -31,3 +31,4 @@ class Environment(Base):
     kind: Mapped[str]
     timezone: Mapped[str]
     created_at: Mapped[datetime]
+    billing_grace_seconds: Mapped[int] = mapped_column(server_default=text("3600"))

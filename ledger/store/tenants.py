@@ -1,9 +1,9 @@
 """Tenants and environments."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
@@ -22,11 +22,14 @@ class TenantRecord:
 
 @dataclass(frozen=True)
 class EnvironmentRecord:
+    """`billing_grace`: so long after a period's end it is billed by itself, for events that are on their way."""
+
     id: str
     tenant_id: str
     name: str
     kind: str
     timezone: str
+    billing_grace: timedelta = timedelta(hours=1)
 
     @property
     def scope(self) -> Scope:
@@ -88,6 +91,22 @@ def list_environments(session: Session, tenant_id: str) -> list[EnvironmentRecor
     return [_record(row) for row in session.scalars(rows.order_by(Environment.created_at, Environment.id))]
 
 
+def set_billing_grace(session: Session, scope: Scope, grace: timedelta) -> EnvironmentRecord:
+    """Changes an environment's grace, in whole seconds. NotFound `environment_not_found`."""
+    get_environment(session, scope)
+    this = (Environment.tenant_id == scope.tenant_id, Environment.id == scope.environment_id)
+    session.execute(update(Environment).where(*this).values(billing_grace_seconds=int(grace.total_seconds())))
+    return get_environment(session, scope)
+
+
+def billing_graces(session: Session) -> dict[Scope, timedelta]:
+    """The grace of every environment."""
+    return {
+        Scope(row.tenant_id, row.id): timedelta(seconds=row.billing_grace_seconds)
+        for row in session.scalars(select(Environment))
+    }
+
+
 def list_scopes(session: Session) -> list[Scope]:
     """Every environment of every tenant."""
     rows = session.scalars(select(Environment).order_by(Environment.tenant_id, Environment.id))
@@ -95,4 +114,5 @@ def list_scopes(session: Session) -> list[Scope]:
 
 
 def _record(row: Environment) -> EnvironmentRecord:
-    return EnvironmentRecord(row.id, row.tenant_id, row.name, row.kind, row.timezone)
+    grace = timedelta(seconds=row.billing_grace_seconds)
+    return EnvironmentRecord(row.id, row.tenant_id, row.name, row.kind, row.timezone, grace)

@@ -34,7 +34,9 @@ def billable_quantities(
 ) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        done = collect_quantities(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
+        done = collect_quantities(
+            tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
+        )
     return dg.MaterializeResult(
         metadata={
             "due": done.due,
@@ -57,7 +59,7 @@ def billable_quantities(
 def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        done = make_drafts(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+        done = make_drafts(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     return dg.MaterializeResult(
         metadata={
             "due": done.due,
@@ -82,7 +84,9 @@ def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Ta
 def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        done = price_invoices(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), CODE_VERSION)
+        done = price_invoices(
+            tally.ledger, *window_of_tags(context.run.tags), tally.clock(), CODE_VERSION, tally.chosen
+        )
     totals: defaultdict[str, list[Decimal]] = defaultdict(list)
     for invoice in done.invoices:
         totals[invoice.currency].append(invoice.total)
@@ -123,7 +127,7 @@ def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
 def finalized_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        done = finalize_invoices(tally.ledger, *window_of_tags(context.run.tags), tally.clock())
+        done = finalize_invoices(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     totals: defaultdict[str, list[Decimal]] = defaultdict(list)
     for _, invoice in done.invoices:
         totals[invoice.currency].append(invoice.total)

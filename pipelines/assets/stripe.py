@@ -27,7 +27,9 @@ __all__ = ["stripe_invoices"]
 def stripe_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        sent = sync_invoices(tally.ledger, tally.gateways, *window_of_tags(context.run.tags), tally.clock())
+        sent = sync_invoices(
+            tally.ledger, tally.gateways, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
+        )
     outcomes = Counter(result.outcome for _, result in sent.results)
     refused = [
         (scope.environment_id, result.invoice_id, result.outcome, result.reason or "", result.detail or "")

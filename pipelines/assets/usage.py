@@ -25,7 +25,9 @@ __all__ = ["events_reconciled", "usage_hourly"]
 def events_reconciled(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
-        done = reconcile_events(tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock())
+        done = reconcile_events(
+            tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
+        )
     shown = ("event_name", "customer_id", "event_id", "timestamp", "ingested_at", "winner_event_id", "winner_timestamp")
     return dg.MaterializeResult(
         metadata={
@@ -68,7 +70,7 @@ def usage_hourly(
     """One call of the step; its answers as metadata."""
     window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
-        done = roll_up_usage(tally.ledger, tally.warehouse, *window, tally.clock(), force=config.force)
+        done = roll_up_usage(tally.ledger, tally.warehouse, *window, tally.clock(), tally.chosen, force=config.force)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(build.rows for build in done.builds),

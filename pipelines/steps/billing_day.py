@@ -14,6 +14,7 @@ from ledger.models import Invoice
 from ledger.store import subscriptions
 from ledger.store.rows import in_scope, scope_of
 from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.chosen import EVERYTHING, Chosen, cutoff
 from pipelines.steps.isolation import Failure, failure_of
 
 __all__ = ["BillingDay", "Due", "billing_day", "due_of", "hold_if_open"]
@@ -66,17 +67,22 @@ class BillingDay:
         return tuple(due for due in self.due if due.is_open)
 
 
-def billing_day(session: Session, start: datetime, end: datetime, now: datetime) -> BillingDay:
-    """The periods of all environments whose end e satisfies start <= e < end and e <= now.
+def billing_day(
+    session: Session, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+) -> BillingDay:
+    """The chosen periods of all environments whose end e satisfies start <= e < end and e <= now.
 
     A subscription whose periods cannot be worked out is a failure and keeps nobody else waiting.
     """
     invoices = _invoices(session, start, end)
+    due_by = cutoff(session, chosen, now)
     found: list[Due] = []
     failures: list[Failure] = []
     for scope, subscription in subscriptions.billable(session, start, end):
+        if not chosen.takes_subscription(scope, subscription.id):
+            continue
         try:
-            for period in subscription.schedule().ending_in(start, min(end, now + _TICK)):
+            for period in subscription.schedule().ending_in(start, min(end, due_by(scope) + _TICK)):
                 due = due_of(scope, subscription, period)
                 if due is not None:
                     known = invoices.get((scope, subscription.id, period.start))

@@ -16,6 +16,7 @@ from ledger.store import customers, quantities
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.apply_corrections import apply_corrections
 from pipelines.steps.billing_day import Due, billing_day, hold_if_open
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, DuePrice
 from pipelines.steps.read_quantities import Wanted, read_many
@@ -51,7 +52,7 @@ class _Reading:
 
 
 def collect_quantities(
-    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime
+    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
 ) -> Collected:
     """Read and record the quantities of the periods that end in [start, end) and have no final invoice.
 
@@ -62,7 +63,7 @@ def collect_quantities(
     apply_corrections(ledger, warehouse, now)
     watermark = supersede_duplicates(warehouse).watermark
     with ledger.read() as session:
-        day = billing_day(session, start, end, now)
+        day = billing_day(session, start, end, now, chosen)
         readings, failures = _readings(session, day.open, watermark)
     answers = read_many(warehouse, (one for r in readings for _, _, one in r.wanted), rollups=True)
 

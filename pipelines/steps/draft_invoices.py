@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from ledger.db import Ledger
 from ledger.store import invoices
 from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.isolation import Failure, each_alone
 
 __all__ = ["Drafted", "draft_invoices"]
@@ -24,10 +25,12 @@ class Drafted:
     failures: tuple[Failure, ...]
 
 
-def draft_invoices(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> Drafted:
+def draft_invoices(
+    ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+) -> Drafted:
     """Make the missing drafts of the periods that end in [start, end). Raises Unavailable when the ledger is."""
     with ledger.read() as session:
-        day = billing_day(session, start, end, now)
+        day = billing_day(session, start, end, now, chosen)
     missing = [due for due in day.due if due.status is None]
 
     def draft(session: Session, due: Due) -> str:

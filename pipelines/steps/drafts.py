@@ -1,17 +1,31 @@
-"""What the steps that work on drafts share: the period a draft is for, and what an error means for it."""
+"""What the steps that work on drafts share: which drafts, the period a draft is for, and what an error means for it."""
+
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
 from billing.scope import Scope
-from ledger.store import subscriptions
+from ledger.store import invoices, subscriptions
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.billing_day import Due, due_of
+from pipelines.steps.chosen import Chosen, cutoff
 from pipelines.steps.isolation import Failure, failure_of
 
-__all__ = ["Draft", "draft_failure", "due_of_draft"]
+__all__ = ["Draft", "draft_failure", "drafts_of", "due_of_draft"]
 
 Draft = tuple[Scope, InvoiceRecord]
+
+
+def drafts_of(session: Session, start: datetime, end: datetime, now: datetime, chosen: Chosen) -> list[Draft]:
+    """The chosen drafts whose period ends in [start, end), oldest first."""
+    due_by = cutoff(session, chosen, now)
+    return [
+        (scope, draft)
+        for scope, draft in invoices.drafts_of(session, start, end)
+        if chosen.takes_subscription(scope, draft.subscription_id)
+        and (not chosen.after_grace or draft.period.end <= due_by(scope))
+    ]
 
 
 def due_of_draft(session: Session, scope: Scope, draft: InvoiceRecord) -> Due:

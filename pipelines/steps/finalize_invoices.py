@@ -14,7 +14,8 @@ from ledger.store.invoice_numbers import hold_numbers
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import hold_prices
 from pipelines.steps.billing_day import hold_if_open
-from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
+from pipelines.steps.chosen import EVERYTHING, Chosen
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
 from pipelines.steps.gate_invoices import (
     Gate,
     Outcome,
@@ -48,14 +49,16 @@ class Finalized:
     failures: tuple[Failure, ...]
 
 
-def finalize_invoices(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> Finalized:
+def finalize_invoices(
+    ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+) -> Finalized:
     """Finalize the drafts whose period ends in [start, end) and has ended by now, each if its gates have passed.
 
     The gates are verified in the transaction that gives the number, against what the invoice says then. What is final
     already stays as it is. Raises Unavailable when the ledger is.
     """
     with ledger.read() as session:
-        drafts = [(scope, draft) for scope, draft in invoices.drafts_of(session, start, end) if draft.period.end <= now]
+        drafts = [item for item in drafts_of(session, start, end, now, chosen) if item[1].period.end <= now]
     # In one order for everybody: two runs that lock several counters and invoices each must not wait for each other.
     # Numbers follow the periods.
     drafts.sort(key=lambda item: (item[0], item[1].period, item[1].id))

@@ -16,6 +16,7 @@ from ledger.db import Ledger
 from ledger.store import customers, gates, quantities
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.gate_invoices import (
     ACCEPTED,
     Corrections,
@@ -55,7 +56,9 @@ class _Seen:
     reconciled: datetime
 
 
-def gate_quantities(ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime) -> GateReport:
+def gate_quantities(
+    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+) -> GateReport:
     """Check the quantities of the open periods that end in [start, end), and keep three results for each.
 
     `quantities_match_raw`: counting the events without rollups gives the recorded quantity, from the same events.
@@ -64,7 +67,7 @@ def gate_quantities(ledger: Ledger, warehouse: Warehouse, start: datetime, end: 
     Raises Unavailable when warehouse or ledger is.
     """
     with ledger.read() as session:
-        day = billing_day(session, start, end, now)
+        day = billing_day(session, start, end, now, chosen)
         looked, failures = [], list(day.failures)
         catalog = Catalog()
         for due in day.open:

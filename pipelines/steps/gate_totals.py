@@ -15,7 +15,8 @@ from ledger.db import Ledger
 from ledger.store import invoices, prices, quantities
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from pipelines.steps.billing_day import Due
-from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
+from pipelines.steps.chosen import EVERYTHING, Chosen
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
 from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcome
 from pipelines.steps.isolation import each_alone
 from pipelines.steps.one_off_invoice import one_off_lines_again
@@ -24,10 +25,12 @@ from pipelines.steps.plan_prices import Catalog
 __all__ = ["check_one_off", "gate_totals"]
 
 
-def gate_totals(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> GateReport:
+def gate_totals(
+    ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+) -> GateReport:
     """Check every draft whose period ends in [start, end) and keep the results."""
     with ledger.read() as session:
-        drafts = invoices.drafts_of(session, start, end)
+        drafts = drafts_of(session, start, end, now, chosen)
     catalog = Catalog()
 
     def check(session: Session, item: Draft) -> Outcome:

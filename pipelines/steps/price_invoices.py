@@ -23,7 +23,8 @@ from ledger.store import invoices, quantities
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, hold_if_open
-from pipelines.steps.drafts import Draft, draft_failure, due_of_draft
+from pipelines.steps.chosen import EVERYTHING, Chosen
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
 from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, DuePrice
 
@@ -49,13 +50,15 @@ class Priced:
     failures: tuple[Failure, ...]
 
 
-def price_invoices(ledger: Ledger, start: datetime, end: datetime, now: datetime, code_version: str) -> Priced:
+def price_invoices(
+    ledger: Ledger, start: datetime, end: datetime, now: datetime, code_version: str, chosen: Chosen = EVERYTHING
+) -> Priced:
     """Price every draft whose period ends in [start, end). Raises Unavailable when the ledger is.
 
     A draft without its quantities is a failure `quantity_missing`; it stays as it is and no other one waits for it.
     """
     with ledger.read() as session:
-        drafts = invoices.drafts_of(session, start, end)
+        drafts = drafts_of(session, start, end, now, chosen)
     catalog = Catalog()
 
     def price(session: Session, item: Draft) -> PricedInvoice | None:

@@ -8,6 +8,7 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import tenants
 from pipelines.steps.apply_corrections import AppliedCorrections, apply_corrections
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import Reconciled, supersede_duplicates
 
@@ -30,16 +31,16 @@ class EventsReconciled:
 
 
 def reconcile_events(
-    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime
+    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
 ) -> EventsReconciled:
-    """Finish corrections, reconcile everything received by now, and list the conflicts among events of [start, end).
+    """Finish corrections, reconcile everything received by now, and list the chosen conflicts of [start, end).
 
     Raises Unavailable when warehouse or ledger is.
     """
     corrections = apply_corrections(ledger, warehouse, now)
     run = supersede_duplicates(warehouse)
     with ledger.read() as session:
-        scopes = tenants.list_scopes(session)
+        scopes = [scope for scope in tenants.list_scopes(session) if chosen.takes(scope)]
     days = {"first_day": start.date(), "last_day": (end - _TICK).date(), "row_limit": _MOST_LISTED}
     conflicts = [
         (scope, row)

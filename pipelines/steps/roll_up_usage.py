@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import meters
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from warehouse_sql.client import Warehouse
 from warehouse_sql.rollups import DayBuild, build_days, dirty_days, drop_old_builds, mismatches
 
@@ -36,14 +38,21 @@ class Compared:
 
 
 def roll_up_usage(
-    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime, *, force: bool = False
+    ledger: Ledger,
+    warehouse: Warehouse,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    chosen: Chosen = EVERYTHING,
+    *,
+    force: bool = False,
 ) -> RolledUp:
-    """Build the UTC days in [start, end) for the latest version of every meter. Building again changes no answer.
+    """Build the UTC days in [start, end) for the latest version of the chosen meters. Building again changes no answer.
 
     A day whose rollups have seen everything is built again only when `force`d. Raises Unavailable when warehouse or
     ledger is; whatever was built by then is in use.
     """
-    return _build(ledger, warehouse, _days(start, end), now, force)
+    return _build(ledger, warehouse, _days(start, end), now, chosen, force=force)
 
 
 def late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> list[date]:
@@ -58,18 +67,25 @@ def late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> list[date]
 
 def rebuild_late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> RolledUp:
     """Build the newest of the late days. Raises Unavailable."""
-    return _build(ledger, warehouse, late_days(ledger, warehouse, now)[:_MOST_LATE_DAYS], now, force=False)
+    return _build(ledger, warehouse, late_days(ledger, warehouse, now)[:_MOST_LATE_DAYS], now, EVERYTHING, force=False)
 
 
-def compare_rollups(warehouse: Warehouse, start: datetime, end: datetime) -> Compared:
+def compare_rollups(warehouse: Warehouse, start: datetime, end: datetime, chosen: Chosen = EVERYTHING) -> Compared:
     """Compare the current rollups of the days in [start, end) with the events they were made of."""
     days = _days(start, end)
-    return Compared(len(days), tuple(mismatches(warehouse, days)))
+    found = [
+        row
+        for row in mismatches(warehouse, days)
+        if chosen.takes_meter(Scope(row["tenant_id"], row["environment_id"]), row["meter_id"])
+    ]
+    return Compared(len(days), tuple(found))
 
 
-def _build(ledger: Ledger, warehouse: Warehouse, days: list[date], now: datetime, force: bool) -> RolledUp:
+def _build(
+    ledger: Ledger, warehouse: Warehouse, days: list[date], now: datetime, chosen: Chosen, *, force: bool
+) -> RolledUp:
     with ledger.read() as session:
-        known = meters.all_meters(session)
+        known = [(scope, meter) for scope, meter in meters.all_meters(session) if chosen.takes_meter(scope, meter.id)]
     builds = build_days(warehouse, days, known, now, force=force)
     return RolledUp(len(days), len(known), tuple(builds), drop_old_builds(warehouse, now))
 

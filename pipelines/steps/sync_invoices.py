@@ -15,6 +15,7 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.models import Invoice
 from ledger.store import connections, invoices, outbox
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.connections import PROVIDER, Gateways
 from pipelines.steps.drafts import Draft, draft_failure
 from pipelines.steps.isolation import Failure
@@ -39,11 +40,19 @@ class Sent:
     failures: tuple[Failure, ...]
 
 
-def sync_invoices(ledger: Ledger, gateways: Gateways, start: datetime, end: datetime, now: datetime) -> Sent:
+def sync_invoices(
+    ledger: Ledger, gateways: Gateways, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+) -> Sent:
     """Send what is finalized, whose period ends in [start, end), and which the provider was not told of in full."""
     with ledger.read() as session:
-        unsent = invoices.to_sync(session, start, end)
-        without = _without_connection(session, start, end)
+        unsent = [
+            (scope, invoice)
+            for scope, invoice in invoices.to_sync(session, start, end)
+            if chosen.takes_subscription(scope, invoice.subscription_id)
+        ]
+        without = {
+            scope: count for scope, count in _without_connection(session, start, end).items() if chosen.takes(scope)
+        }
     misses: Counter[Scope] = Counter()
 
     def send(item: Draft) -> SyncResult | Failure:

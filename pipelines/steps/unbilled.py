@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from ledger.db import Ledger
 from ledger.store import invoices
 from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.gate_invoices import reasons_to_hold
 from pipelines.steps.isolation import Failure
 
@@ -23,10 +24,10 @@ class Unbilled:
     failures: tuple[Failure, ...]
 
 
-def unbilled(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> Unbilled:
+def unbilled(ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING) -> Unbilled:
     """The open periods that end in [start, end) and have ended by now. Reads only."""
     with ledger.read() as session:
-        day = billing_day(session, start, end, now)
+        day = billing_day(session, start, end, now, chosen)
         return Unbilled(len(day.due), tuple((due, _reasons(session, due)) for due in day.open), day.failures)
 
 
