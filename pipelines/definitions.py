@@ -4,7 +4,8 @@ import dagster as dg
 
 from pipelines.checks import CHECKS
 from pipelines.resources import tally
-from pipelines.schedules import ASSETS, jobs, schedules, sensors
+from pipelines.schedules import ASSETS, jobs, schedules
+from pipelines.sensors import sensors
 
 __all__ = ["defs"]
 

@@ -1,16 +1,7 @@
-"""What runs by itself: yesterday's usage and billing each night, rollups of days that got late events, and a sweep over
-what waits for the payment provider.
-
-Rollups and sweep are on from the start: they only finish what was asked for. Billing is switched on by a person, in the
-UI or with `dagster schedule start daily_billing`.
-"""
-
-from collections.abc import Iterator
-from datetime import timedelta
+"""The jobs: what can be started as one run, and what the clock starts; `pipelines.sensors` starts the others."""
 
 import dagster as dg
 
-from billing.errors import Unavailable
 from billing.scope import Scope
 from pipelines.assets.daily import STRIPE_POOL, WAREHOUSE_POOL, retried_when_unavailable
 from pipelines.assets.invoices import billable_quantities, draft_invoices, finalized_invoices, priced_invoices
@@ -19,30 +10,15 @@ from pipelines.assets.usage import events_reconciled, usage_hourly
 from pipelines.partitions import DAYS
 from pipelines.resources import Tally
 from pipelines.steps.accept_unusable_events import accept_unusable_events
-from pipelines.steps.roll_up_usage import late_days, rebuild_late_days
-from pipelines.steps.stripe_backlog import follow_all_open, overdue_work
+from pipelines.steps.roll_up_usage import rebuild_late_days
+from pipelines.steps.stripe_backlog import follow_all_open
 from pipelines.steps.stripe_sweep import sweep
+from settings import load_settings
 
-__all__ = ["ASSETS", "daily_billing", "jobs", "schedules", "sensors"]
+__all__ = ["ASSETS", "BILLING_ASSETS", "billing", "jobs", "late_usage", "schedules", "stripe_sweep"]
 
-ASSETS = [
-    events_reconciled,
-    usage_hourly,
-    billable_quantities,
-    draft_invoices,
-    priced_invoices,
-    finalized_invoices,
-    stripe_invoices,
-]
-
-# The worker of the API does the work within seconds; what is still there after so long has been missed by it.
-_MISSED_AFTER = timedelta(minutes=1)
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+BILLING_ASSETS = [billable_quantities, draft_invoices, priced_invoices, finalized_invoices, stripe_invoices]
+ASSETS = [events_reconciled, usage_hourly, *BILLING_ASSETS]
 
 usage_and_billing = dg.define_asset_job(
     "usage_and_billing",
@@ -50,18 +26,11 @@ usage_and_billing = dg.define_asset_job(
     description="One day from its events to its invoices, checks included.",
 )
 
-
-@dg.schedule(
-    job=usage_and_billing,
-    cron_schedule="15 0 * * *",
-    execution_timezone="UTC",
-    description="Yesterday: its usage, and the periods that ended in it.",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
+billing = dg.define_asset_job(
+    "billing",
+    selection=dg.AssetSelection.assets(*BILLING_ASSETS),
+    description="The periods that end on one day: quantities, drafts, prices, gates, final invoices, Stripe.",
 )
-def daily_billing(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """One run for the day before the tick; a tick that is evaluated twice is the same run."""
-    day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
-    return dg.RunRequest(run_key=f"daily_billing:{day}", partition_key=day)
 
 
 @dg.op(pool=STRIPE_POOL, description="Webhooks in the inbox and work in the outbox, once.")
@@ -139,60 +108,19 @@ def stripe_follow_up() -> None:
     follow_stripe()
 
 
-@dg.sensor(
-    job_name=stripe_sweep.name,
-    minimum_interval_seconds=60,
-    description="Starts the sweep when webhooks or outgoing work have waited for more than a minute.",
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
-def stripe_backlog(
-    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """A run only when there is something to do and no sweep is at it."""
-    waiting = overdue_work(tally.ledger, tally.clock() - _MISSED_AFTER)
-    if not waiting:
-        yield dg.SkipReason("nothing has waited for more than a minute")
-    elif context.instance.get_runs(dg.RunsFilter(job_name=stripe_sweep.name, statuses=_UNFINISHED), limit=1):
-        yield dg.SkipReason("a sweep is running")
-    else:
-        yield dg.RunRequest()
-
-
-@dg.sensor(
-    job_name=late_usage.name,
-    minimum_interval_seconds=300,
-    description="Rebuilds days before today that got events or corrections after their rollup was made.",
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
-def late_usage_days(
-    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """A run only when there is such a day and no other run is at it. Until then the day is read from its events."""
-    try:
-        late = late_days(tally.ledger, tally.warehouse, tally.clock())
-    except Unavailable as error:
-        yield dg.SkipReason(f"{error.code}: asked again at the next tick")
-        return
-    if not late:
-        yield dg.SkipReason("every day before today is rolled up")
-    elif context.instance.get_runs(dg.RunsFilter(job_name=late_usage.name, statuses=_UNFINISHED), limit=1):
-        yield dg.SkipReason("a rebuild is running")
-    else:
-        yield dg.RunRequest()
-
-
 @dg.schedule(
     job=stripe_follow_up,
     cron_schedule="40 * * * *",
     execution_timezone="UTC",
     description="Finds payments whose webhook never came.",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
+    default_status=(
+        dg.DefaultScheduleStatus.RUNNING if load_settings().automatic_billing else dg.DefaultScheduleStatus.STOPPED
+    ),
 )
 def hourly_follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One run an hour."""
     return dg.RunRequest(run_key=f"follow:{context.scheduled_execution_time.isoformat()}")
 
 
-jobs = (usage_and_billing, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
-schedules = (daily_billing, hourly_follow_up)
-sensors = (late_usage_days, stripe_backlog)
+jobs = (usage_and_billing, billing, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
+schedules = (hourly_follow_up,)

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     public_url: str = Field(default="http://127.0.0.1:8080", description="Where customers and Stripe reach the API.")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people reach the Dagster UI.")
 
+    automatic_billing: bool = Field(
+        default=False, description="Whether periods are billed by themselves from the first start on."
+    )
+
     max_body_bytes: int = Field(default=16 * 1024 * 1024, gt=0, description="Largest request body as sent.")
     max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="Largest body after decompression.")
     max_events_per_request: int = Field(default=10_000, gt=0)

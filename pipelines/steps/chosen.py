@@ -14,7 +14,7 @@ __all__ = ["EVERYTHING", "Chosen", "cutoff"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """An id that is empty chooses nothing out. `after_grace` leaves out periods whose environment's grace is not over."""
+    """An empty id leaves nothing out; `after_grace` leaves out periods whose environment's grace is not over yet."""
 
     tenant_id: str = ""
     environment_id: str = ""

@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from pipelines.schedules import late_usage, late_usage_days
+from pipelines.schedules import late_usage
+from pipelines.sensors import late_usage_days
 from pipelines.steps.roll_up_usage import late_days, roll_up_usage
 from tests.integration.pipelines.stage import OCTOBER, USAGE, Stage, metadata_of
 

@@ -1,7 +1,6 @@
 """What Dagster loads: all of it, and nothing that vanished on the way."""
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +12,6 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 from billing.errors import Conflict, Unavailable
 from pipelines.assets.daily import retried_when_unavailable
 from pipelines.definitions import defs
-from pipelines.schedules import daily_billing
 
 HOME = Path(__file__).parents[3] / "dagster_home"
 
@@ -72,17 +70,6 @@ def test_the_days_of_two_months_are_one_run_whose_assets_chain() -> None:
         "finalized_invoices",
         "stripe_invoices",
     ]
-
-
-def test_the_nightly_run_is_for_yesterday_and_a_repeated_tick_is_the_same_run() -> None:
-    tick = datetime(2024, 11, 2, 0, 15, tzinfo=UTC)
-    repository = defs.get_repository_def()
-    with dg.build_schedule_context(scheduled_execution_time=tick, repository_def=repository) as context:
-        first, second = (daily_billing.evaluate_tick(context).run_requests for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert (first[0].partition_key, first[0].run_key) == ("2024-11-01", "daily_billing:2024-11-01")
-    assert second[0].run_key == first[0].run_key
 
 
 def test_only_what_was_unavailable_is_tried_again() -> None:

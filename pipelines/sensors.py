@@ -1,0 +1,113 @@
+"""What runs by itself: each sensor looks whether there is something to do, and asks for a run only then.
+
+Rollups and the sweep are on from the start: they only finish what was asked for. Closing periods sends invoices to
+people: it is on where TALLY_AUTOMATIC_BILLING says so, and can be switched under Automation at any time.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+
+from billing.errors import Unavailable
+from pipelines.resources import Tally
+from pipelines.schedules import billing, late_usage, stripe_sweep
+from pipelines.steps.close_periods import days_to_close
+from pipelines.steps.roll_up_usage import late_days
+from pipelines.steps.stripe_backlog import overdue_work
+from settings import load_settings
+
+__all__ = ["close_periods", "late_usage_days", "sensors", "stripe_backlog"]
+
+# The worker of the API does the work within seconds; what is still there after so long has been missed by it.
+_MISSED_AFTER = timedelta(minutes=1)
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+_PARTITION = "dagster/partition"
+_CLOSES_BY_ITSELF = (
+    dg.DefaultSensorStatus.RUNNING if load_settings().automatic_billing else dg.DefaultSensorStatus.STOPPED
+)
+
+
+@dg.sensor(
+    job=billing,
+    minimum_interval_seconds=300,
+    description=(
+        "Bills each period once its environment's grace is over, one run for each billing day. Held periods are tried "
+        "again each hour for two days, then daily for five weeks. After a downtime every day that is due comes once."
+    ),
+    default_status=_CLOSES_BY_ITSELF,
+)
+def close_periods(
+    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """The run key names the attempt, so Dagster starts each of them once, however often the sensor is asked."""
+    try:
+        closing = days_to_close(tally.ledger, tally.clock())
+    except Unavailable as error:
+        yield dg.SkipReason(f"{error.code}: asked again at the next tick")
+        return
+    for failure in closing.failures:
+        context.log.warning("%s: %s: %s", failure.scope.environment_id, failure.subject, failure.detail)
+    at_work = {
+        run.tags.get(_PARTITION)
+        for run in context.instance.get_runs(dg.RunsFilter(job_name=billing.name, statuses=_UNFINISHED))
+    }
+    asked = [day for day in closing.days if day.day.isoformat() not in at_work]
+    for day in asked:
+        yield dg.RunRequest(
+            run_key=f"close:{day.attempt}",
+            partition_key=day.day.isoformat(),
+            run_config={"resources": {"tally": {"config": {"after_grace": True}}}},
+        )
+    if not asked:
+        yield dg.SkipReason("no period to close" if not closing.days else "their runs are not finished")
+
+
+@dg.sensor(
+    job_name=stripe_sweep.name,
+    minimum_interval_seconds=60,
+    description="Starts the sweep when webhooks or outgoing work have waited for more than a minute.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def stripe_backlog(
+    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A run only when there is something to do and no sweep is at it."""
+    waiting = overdue_work(tally.ledger, tally.clock() - _MISSED_AFTER)
+    if not waiting:
+        yield dg.SkipReason("nothing has waited for more than a minute")
+    elif context.instance.get_runs(dg.RunsFilter(job_name=stripe_sweep.name, statuses=_UNFINISHED), limit=1):
+        yield dg.SkipReason("a sweep is running")
+    else:
+        yield dg.RunRequest()
+
+
+@dg.sensor(
+    job_name=late_usage.name,
+    minimum_interval_seconds=300,
+    description="Rebuilds days before today that got events or corrections after their rollup was made.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def late_usage_days(
+    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A run only when there is such a day and no other run is at it. Until then the day is read from its events."""
+    try:
+        late = late_days(tally.ledger, tally.warehouse, tally.clock())
+    except Unavailable as error:
+        yield dg.SkipReason(f"{error.code}: asked again at the next tick")
+        return
+    if not late:
+        yield dg.SkipReason("every day before today is rolled up")
+    elif context.instance.get_runs(dg.RunsFilter(job_name=late_usage.name, statuses=_UNFINISHED), limit=1):
+        yield dg.SkipReason("a rebuild is running")
+    else:
+        yield dg.RunRequest()
+
+
+sensors = (close_periods, late_usage_days, stripe_backlog)

@@ -1,0 +1,57 @@
+"""Which billing days have periods to close: ended, past their environment's grace, and without a final invoice."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from billing.invoice import content_hash
+from ledger.db import Ledger
+from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.chosen import Chosen
+from pipelines.steps.isolation import Failure
+
+__all__ = ["Closing", "DayToClose", "days_to_close"]
+
+# What has been open for longer is left to a person: it would be tried in vain for ever.
+_LOOKS_BACK = timedelta(days=35)
+# A day whose periods were held is tried again each hour while it is fresh, and then once a day.
+_FRESH = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class DayToClose:
+    """`attempt` names one try: it changes when other periods are open, and with the hour or day of the next try."""
+
+    day: date
+    periods: int
+    attempt: str
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The days, oldest first. `failures` are subscriptions whose periods cannot be worked out."""
+
+    days: tuple[DayToClose, ...]
+    failures: tuple[Failure, ...]
+
+
+def days_to_close(ledger: Ledger, now: datetime) -> Closing:
+    """The billing days of the last five weeks that have something to close. Reads only; Unavailable as the ledger is.
+
+    However long nobody asked, each of these days is named once, so that a scheduler that was down catches up.
+    """
+    first = datetime.combine((now - _LOOKS_BACK).astimezone(UTC).date(), time.min, UTC)
+    with ledger.read() as session:
+        found = billing_day(session, first, now + timedelta(microseconds=1), now, Chosen(after_grace=True))
+    by_day: defaultdict[date, list[Due]] = defaultdict(list)
+    for due in found.open:
+        by_day[due.period.end.astimezone(UTC).date()].append(due)
+    return Closing(tuple(_to_close(day, by_day[day], now) for day in sorted(by_day)), found.failures)
+
+
+def _to_close(day: date, open_periods: Sequence[Due], now: datetime) -> DayToClose:
+    is_fresh = now - datetime.combine(day, time.min, UTC) < _FRESH
+    turn = now.astimezone(UTC).strftime("%Y-%m-%dT%H" if is_fresh else "%Y-%m-%d")
+    subjects = sorted(f"{due.scope.environment_id}:{due.subject}" for due in open_periods)
+    return DayToClose(day, len(open_periods), f"{day}:{content_hash(subjects)[:16]}:{turn}")
