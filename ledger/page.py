@@ -61,12 +61,22 @@ def paginate_versions(
     _check_limit(limit)
     if cursor is not None:
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
-            raise _cursor_invalid()
+            raise cursor_invalid()
         rows = rows.where(version < int(cursor))
     found = list(session.scalars(rows.order_by(version.desc()).limit(limit + 1)))
     kept = found[:limit]
     next_cursor = str(getattr(kept[-1], version.key)) if len(found) > limit else None
     return Page([to_record(row) for row in kept], next_cursor)
+
+
+def cursor_invalid() -> InvalidInput:
+    """The refusal of a cursor that a list cannot read."""
+    return InvalidInput(
+        "cursor_invalid",
+        "this cursor was not made by this list",
+        field="cursor",
+        hint="Use next_cursor of the page before, or leave the cursor out.",
+    )
 
 
 def _check_limit(limit: int) -> None:
@@ -77,15 +87,6 @@ def _check_limit(limit: int) -> None:
             field="limit",
             hint="Send a smaller limit.",
         )
-
-
-def _cursor_invalid() -> InvalidInput:
-    return InvalidInput(
-        "cursor_invalid",
-        "this cursor was not made by this list",
-        field="cursor",
-        hint="Use next_cursor of the page before, or leave the cursor out.",
-    )
 
 
 def _older_than(
@@ -106,5 +107,5 @@ def _decode(cursor: str) -> tuple[datetime, str]:
     except (ValueError, TypeError, binascii.Error):
         at, key = None, None
     if at is None or at.tzinfo is None or not isinstance(key, str):
-        raise _cursor_invalid()
+        raise cursor_invalid()
     return at, key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -54,6 +54,7 @@ class Quantity:
     watermark: datetime
     builds: dict[str, int] = field(default_factory=dict)
     unusable: int = 0
+    raw_days: int = field(default=0, compare=False)
 
 
 def read_usage(warehouse: Warehouse, query: UsageQuery, source: Literal["auto", "raw"] = "auto") -> UsageAnswer:
@@ -113,9 +114,10 @@ def read_quantities(
         warehouse, scope, meter, [start], end, named, until=seen_until, fingerprinted=True, rollups=rollups
     )
     builds = {day.isoformat(): build for day, build in sources.builds.items()}
-    nothing = Quantity(value_of_nothing(meter.aggregation.type), 0, _hash(0, 0), seen_until, builds)
+    raw_days = sources.busy_raw_days
+    nothing = Quantity(value_of_nothing(meter.aggregation.type), 0, _hash(0, 0), seen_until, builds, raw_days=raw_days)
     quantities = dict.fromkeys(named or (), nothing)
-    return quantities | {part.customer_id: _quantity(part, seen_until, builds) for part in parts}
+    return quantities | {part.customer_id: _quantity(part, nothing) for part in parts}
 
 
 def safe_watermark(warehouse: Warehouse) -> datetime:
@@ -146,8 +148,9 @@ def _in_order(rows: list[UsageRow], query: UsageQuery) -> list[UsageRow]:
     return rows
 
 
-def _quantity(part: Part, watermark: datetime, builds: dict[str, int]) -> Quantity:
-    return Quantity(part.value, part.events, _hash(part.events, part.fingerprint), watermark, builds, part.unusable)
+def _quantity(part: Part, nothing: Quantity) -> Quantity:
+    counted = _hash(part.events, part.fingerprint)
+    return replace(nothing, value=part.value, events=part.events, quantity_hash=counted, unusable=part.unusable)
 
 
 def _hash(events: int, fingerprint: int) -> str:

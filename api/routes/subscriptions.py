@@ -17,8 +17,11 @@ from api.schemas.subscriptions import (
     SubscriptionOut,
     SubscriptionPreviewIn,
 )
+from api.schemas.upcoming_invoices import PeriodsPage, SubscriptionPeriodOut, UpcomingInvoiceOut
 from ledger.store import customers, plans, subscriptions
 from pipelines.steps.create_subscription import create_subscription as create
+from pipelines.steps.list_periods import list_periods
+from pipelines.steps.upcoming_invoice import upcoming_invoice
 
 routes = router("Subscriptions")
 
@@ -41,6 +44,29 @@ def get_subscription(subscription_id: PathId, call: Annotated[Call, needs("subsc
     """Read a subscription, with its current period."""
     with call.deps.ledger.read() as session:
         return SubscriptionOut.of(subscriptions.get_subscription(session, call.scope, subscription_id), call.now)
+
+
+@routes.get("/subscriptions/{subscription_id}/upcoming-invoice", responses=problems(404, 409))
+def show_upcoming_invoice(subscription_id: PathId, call: Annotated[Call, needs("invoices:read")]) -> UpcomingInvoiceOut:
+    """What the running period comes to so far, line by line, priced as its invoice will be. Nothing is written.
+
+    Flat prices are in it for the whole period, usage is what was acknowledged before this request. Before the
+    subscription begins it is the first period without usage; once it has ended the answer is 409 `subscription_ended`.
+    """
+    deps = call.deps
+    return UpcomingInvoiceOut.of(upcoming_invoice(deps.ledger, deps.warehouse, call.scope, subscription_id, call.now))
+
+
+@routes.get("/subscriptions/{subscription_id}/periods", responses=problems(404))
+def list_subscription_periods(
+    subscription_id: PathId, paging: Annotated[PeriodsPage, Query()], call: Annotated[Call, needs("invoices:read")]
+) -> Listing[SubscriptionPeriodOut]:
+    """List the billing periods from the first to the next one, newest first, each with its invoice."""
+    with call.deps.ledger.read() as session:
+        subscription = subscriptions.get_subscription(session, call.scope, subscription_id)
+        page = list_periods(session, call.scope, subscription, call.now, **dict(paging))
+    items = [SubscriptionPeriodOut.of(period, subscription) for period in page.items]
+    return Listing(items=items, next_cursor=page.next_cursor)
 
 
 @routes.get("/subscriptions")

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
@@ -13,6 +15,16 @@ from ledger.models import Connection, Invoice, Mapping
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.invoice_record import InvoiceRecord, with_lines
 from ledger.store.rows import in_scope, scope_of
+
+
+@dataclass(frozen=True)
+class PeriodInvoice:
+    """The invoice of a period in short; `total` is None until it has been priced."""
+
+    id: str
+    number: str | None
+    status: InvoiceStatus
+    total: Decimal | None
 
 
 def list_invoices(
@@ -63,6 +75,21 @@ def of_periods(
         (invoice.subscription_id, invoice.period.start): invoice
         for invoice in found
         if invoice.subscription_id is not None and (invoice.subscription_id, invoice.period.start) in wanted
+    }
+
+
+def invoices_of_periods(
+    session: Session, scope: Scope, subscription_id: str, starts: Collection[datetime]
+) -> dict[datetime, PeriodInvoice]:
+    """A subscription's invoices by the start of their period; those of the periods that have one."""
+    rows = select(
+        Invoice.period_start, Invoice.id, Invoice.number, Invoice.status, Invoice.total, Invoice.inputs_hash
+    ).where(in_scope(Invoice, scope), Invoice.subscription_id == subscription_id, Invoice.period_start.in_(starts))
+    return {
+        row.period_start: PeriodInvoice(
+            row.id, row.number, InvoiceStatus(row.status), None if row.inputs_hash is None else row.total
+        )
+        for row in session.execute(rows)
     }
 
 

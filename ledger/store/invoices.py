@@ -18,7 +18,15 @@ from ledger.models import Invoice
 from ledger.store.customers import CustomerRecord
 from ledger.store.invoice_lines import LineRecord, write_lines
 from ledger.store.invoice_numbers import hold_numbers, take_number
-from ledger.store.invoice_queries import drafts_of, finalized_after, list_invoices, of_periods, to_sync
+from ledger.store.invoice_queries import (
+    PeriodInvoice,
+    drafts_of,
+    finalized_after,
+    invoices_of_periods,
+    list_invoices,
+    of_periods,
+    to_sync,
+)
 from ledger.store.invoice_record import InvoiceRecord, with_lines
 from ledger.store.rows import affected, in_scope, insert_new, scoped
 from ledger.store.subscriptions import SubscriptionRecord
@@ -26,6 +34,7 @@ from ledger.store.subscriptions import SubscriptionRecord
 __all__ = [
     "InvoiceRecord",
     "LineRecord",
+    "PeriodInvoice",
     "create_one_off",
     "drafts_of",
     "ensure_draft",
@@ -33,6 +42,7 @@ __all__ = [
     "finalized_after",
     "get_invoice",
     "hold",
+    "invoices_of_periods",
     "list_invoices",
     "of_periods",
     "record_payment_state",

@@ -216,3 +216,48 @@ def test_an_invoice_is_shown_as_a_page_and_as_a_pdf_that_stays_the_same(billed: 
     assert first.headers["content-disposition"] == f'inline; filename="{invoice["invoice_number"]}.pdf"'
     assert first.content.startswith(b"%PDF-")
     assert first.content == again.content
+
+
+def test_the_running_period_and_what_became_of_each_are_read_over_http(billed: tuple[Tenant, dict[str, Any]]) -> None:
+    tenant, invoice = billed
+    subscription = f"subscriptions/{invoice['subscription_id']}"
+    upcoming = tenant.get(f"{subscription}/upcoming-invoice").json()
+    # The first tier's fee is due without usage.
+    assert (upcoming["total"], upcoming["amount_due"], upcoming["currency"]) == ("10.00", "10.00", "usd")
+    assert upcoming["line_items"][0].keys() == invoice["line_items"][0].keys()
+    assert upcoming["usage"] == [
+        {
+            "meter_id": "meter_api_requests",
+            "meter_version": 1,
+            "events": 0,
+            "unusable": 0,
+            "served_by": {"rollup_days": 0, "raw_days": 0},
+        }
+    ]
+    newest = tenant.get(f"{subscription}/periods", params={"limit": "2"}).json()
+    assert [period["status"] for period in newest["items"]] == ["upcoming", "running"]
+    assert newest["items"][1]["period_start"] == upcoming["period_start"]
+    oldest = tenant.get(f"{subscription}/periods", params={"order": "OLDEST", "limit": "1"}).json()["items"]
+    assert oldest == [
+        {
+            "period_start": START,
+            "period_end": "2024-04-05T00:00:00Z",
+            "status": "invoiced",
+            "invoice_id": invoice["id"],
+            "invoice_number": invoice["invoice_number"],
+            "total": "24.00",
+            "currency": "usd",
+        }
+    ]
+    answer = tenant.get(f"{subscription}/periods", params={"cursor": "nonsense"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "cursor_invalid")
+
+
+def test_an_ended_subscription_has_no_upcoming_invoice(tenant: Tenant) -> None:
+    made = catalogue(tenant)
+    ids = {"customer_id": made["customer"]["id"], "plan_id": made["plan"]["id"]}
+    dates = {"start_date": "2024-01-01T00:00:00Z", "end_date": "2024-03-01T00:00:00Z"}
+    ended = tenant.make("subscriptions", {**guide("subscriptions"), **ids, **dates})
+    answer = tenant.get(f"subscriptions/{ended['id']}/upcoming-invoice")
+    assert (answer.status_code, answer.json()["code"]) == (409, "subscription_ended")
+    assert f"subscriptions/{ended['id']}/periods" in answer.json()["hint"]

@@ -95,6 +95,8 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         ),
         "preview_periods": Attempt("/api/v1/subscriptions/preview", {}, (422,)),
         "get_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}"),
+        "show_upcoming_invoice": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/upcoming-invoice"),
+        "list_subscription_periods": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/periods"),
         "list_subscriptions": Attempt("/api/v1/subscriptions", statuses=(200,)),
         "send_event": Attempt("/api/v1/events", event, (422,)),
         "send_events": Attempt("/api/v1/events/bulk", {"events": [event]}, (422,)),

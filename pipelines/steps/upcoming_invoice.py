@@ -1,0 +1,120 @@
+"""Use case: what the running period of a subscription comes to so far, as its invoice would say it. Nothing is written.
+
+Quantities are read and priced by the functions of the real run, so that the last answer before a period ends is its
+invoice, if nothing else comes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from decimal import Decimal
+
+from billing.errors import Conflict
+from billing.invoice import LineDraft, total
+from billing.money import round_amount
+from billing.scope import Scope
+from ledger.db import Ledger
+from ledger.store import customers, subscriptions
+from ledger.store.invoices import LineRecord
+from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.billing_day import Due, due_of
+from pipelines.steps.collect_quantities import quantity_record
+from pipelines.steps.plan_prices import Catalog
+from pipelines.steps.price_invoices import lines_for
+from pipelines.steps.read_quantities import Wanted, read_many
+from warehouse_sql.client import Warehouse
+from warehouse_sql.instants import FAR_FUTURE
+from warehouse_sql.usage import Quantity, safe_watermark
+
+__all__ = ["MeterReading", "UpcomingInvoice", "upcoming_invoice"]
+
+
+@dataclass(frozen=True)
+class MeterReading:
+    """What a meter counted in the period so far: `rollup_days` come from rollups, `raw_days` had events to read."""
+
+    meter_id: str
+    meter_version: int
+    events: int
+    unusable: int
+    rollup_days: int
+    raw_days: int
+
+
+@dataclass(frozen=True)
+class UpcomingInvoice:
+    """`lines` as they would be billed now. Everything that was acknowledged before `as_of` is counted, and up to
+    `watermark` nothing more can appear. The id of a line is its key: it is not stored.
+    """
+
+    due: Due
+    lines: tuple[LineRecord, ...]
+    readings: tuple[MeterReading, ...]
+    as_of: datetime
+    watermark: datetime
+
+    @property
+    def total(self) -> Decimal:
+        return total(self.lines, self.due.subscription.currency)
+
+    @property
+    def amount_due(self) -> Decimal:
+        """A negative total is owed to the customer: nothing is due."""
+        return max(self.total, round_amount(Decimal(0), self.due.subscription.currency))
+
+
+def upcoming_invoice(
+    ledger: Ledger, warehouse: Warehouse, scope: Scope, subscription_id: str, now: datetime
+) -> UpcomingInvoice:
+    """The invoice of the period that holds `now`; before the subscription begins, of its first one.
+
+    NotFound `subscription_not_found`; Conflict `subscription_ended`; Unavailable.
+    """
+    with ledger.read() as session:
+        due = _running(scope, subscriptions.get_subscription(session, scope, subscription_id), now)
+        prices = Catalog().prices_of(session, due)
+        customer = customers.get_customer(session, scope, due.subscription.customer_id).external_id
+    watermark = safe_watermark(warehouse)
+    metered = [
+        (price, price.meter, Wanted(scope, price.meter, due.service, FAR_FUTURE, customer))
+        for price in prices
+        if price.meter is not None
+    ]
+    answers = read_many(warehouse, (wanted for _, _, wanted in metered), rollups=True)
+    for error in answers.errors.values():
+        raise error
+    read = {wanted: replace(quantity, watermark=watermark) for wanted, quantity in answers.found.items()}
+    recorded = [quantity_record(due, price, meter, read[wanted], now) for price, meter, wanted in metered]
+    lines = tuple(_named(line) for line in lines_for(due, prices, recorded))
+    return UpcomingInvoice(due, lines, _readings(read), now, watermark)
+
+
+def _running(scope: Scope, subscription: SubscriptionRecord, now: datetime) -> Due:
+    ended = subscription.end_date is not None and subscription.end_date <= max(now, subscription.start_date)
+    period = subscription.schedule().period_at(max(now, subscription.start_date))
+    due = None if ended else due_of(scope, subscription, period)
+    if due is None:
+        raise Conflict(
+            "subscription_ended",
+            "The subscription has ended: no period of it is running.",
+            hint=f"GET /api/v1/subscriptions/{subscription.id}/periods names the invoice of each that was.",
+        )
+    return due
+
+
+def _named(line: LineDraft) -> LineRecord:
+    return LineRecord(id=line.key, **{item.name: getattr(line, item.name) for item in fields(LineDraft)})
+
+
+def _readings(read: Mapping[Wanted, Quantity]) -> tuple[MeterReading, ...]:
+    return tuple(
+        MeterReading(
+            wanted.meter.id,
+            wanted.meter.version,
+            quantity.events,
+            quantity.unusable,
+            len(quantity.builds),
+            quantity.raw_days,
+        )
+        for wanted, quantity in sorted(read.items(), key=lambda item: item[0].meter.id)
+    )
