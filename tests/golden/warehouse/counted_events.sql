@@ -51,7 +51,7 @@ SELECT
     source
 FROM events
 FINAL
-WHERE (tenant_id = {tenant_id:String}) AND (environment_id = {environment_id:String}) AND (event_name = {event_name:String}) AND ((day >= {first_day:Date}) AND (day <= {last_day:Date})) AND ((hour >= {first_hour:DateTime('UTC')}) AND (hour <= {last_hour:DateTime('UTC')})) AND ({all_customers:Bool} OR (customer_id IN ({customer_ids:Array(String)}))) AND (ingested_at <= fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')) AND ((identity, (content_hash, hour)) GLOBAL NOT IN (
+WHERE (tenant_id = {tenant_id:String}) AND (environment_id = {environment_id:String}) AND (event_name = {event_name:String}) AND ((day >= {first_day:Date}) AND (day <= {last_day:Date})) AND ((hour >= {first_hour:DateTime('UTC')}) AND (hour <= {last_hour:DateTime('UTC')})) AND ({all_customers:Bool} OR (customer_id IN ({customer_ids:Array(String)}))) AND (({until_us:Int64} = toInt64(4102444800000000)) OR (ingested_at <= fromUnixTimestamp64Micro({until_us:Int64}, 'UTC'))) AND ((identity, (content_hash, hour)) GLOBAL NOT IN (
     SELECT
         identity,
         (content_hash, hour)
