@@ -15,7 +15,7 @@ from billing.meter import AggregationType, Filter, FilterOp, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
 from warehouse_sql.days import Sources, choose_sources, hour_range
-from warehouse_sql.instants import FAR_FUTURE, from_micros, to_micros
+from warehouse_sql.instants import FAR_FUTURE, from_micros, hour_of, to_micros
 from warehouse_sql.meters import customer_params, filter_params, meter_params
 from warehouse_sql.values import value_of
 
@@ -87,6 +87,7 @@ def read_parts(
         "end_us": to_micros(end),
         "until_us": to_micros(until),
         "window_starts_us": [to_micros(at) for at in starts],
+        "whole_hours": all(at == hour_of(at) for at in (*starts, end)),
         "group_by": list(group_by),
         "group_positions": [meter.group_by.index(name) + 1 for name in group_by if name in meter.group_by],
         "group_names": list(meter.group_by),
@@ -95,9 +96,11 @@ def read_parts(
         "row_offset": 0 if page is None else page[0],
         "row_limit": MAX_ROWS + 1 if page is None else page[1],
     }
-    name = "queries/usage_from_filtered_rollups" if filters else "queries/usage_from_rollups"
-    if sources.needs_events:
-        name = "queries/usage"
+    name = "queries/usage"
+    if not sources.builds:
+        name = "queries/usage_from_events"
+    elif not sources.needs_events:
+        name = "queries/usage_from_filtered_rollups" if filters else "queries/usage_from_rollups"
     if levels:
         name = "queries/usage_levels"
         params |= _level_params(starts, end, min(end, until, sources.as_of))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from billing.meter import AggregationType, Filter, Meter
 from warehouse_sql.client import Warehouse
@@ -31,22 +32,30 @@ def read_event(
     warehouse: Warehouse, timestamp: datetime, texts: Mapping[str, str | None], meters: Sequence[Meter]
 ) -> list[Reading]:
     """One reading for each meter, in their order. `texts` are the event's properties as meters read them."""
-    if not meters:
-        return []
-    rows = warehouse.rows(
-        "queries/meter_readings",
-        {
-            "property_names": list(texts),
-            "property_texts": list(texts.values()),
-            "aggregations": [meter.aggregation.type.value for meter in meters],
-            "meter_properties": [meter.aggregation.property or "" for meter in meters],
-            "filters": [filters_of(meter) for meter in meters],
-        },
-    )
+    rows = readings_of(warehouse, list(texts), [list(texts.values())], meters)
     return [
         _reading(meter, timestamp, row["unmet"], row["text"], row["reason"])
         for meter, row in zip(meters, rows, strict=True)
     ]
+
+
+def readings_of(
+    warehouse: Warehouse, names: Sequence[str], texts: Sequence[Sequence[str | None]], meters: Sequence[Meter]
+) -> list[dict[str, Any]]:
+    """A row of `meter_readings.sql` for each event and meter; `texts` are those of the properties `names`, by event."""
+    if not texts or not meters:
+        return []
+    return warehouse.rows(
+        "queries/meter_readings",
+        {
+            "property_names": names,
+            "property_texts": texts,
+            "aggregations": [meter.aggregation.type.value for meter in meters],
+            "meter_properties": [meter.aggregation.property or "" for meter in meters],
+            "filters": [filters_of(meter) for meter in meters],
+            "group_by": [list(meter.group_by) for meter in meters],
+        },
+    )
 
 
 def _reading(meter: Meter, timestamp: datetime, unmet: int, text: str | None, reason: str) -> Reading:

@@ -15,6 +15,7 @@ from warehouse_sql.aggregates import Part, part_of
 from warehouse_sql.client import Warehouse
 from warehouse_sql.instants import to_micros
 from warehouse_sql.meters import meter_params
+from warehouse_sql.readings import readings_of
 from warehouse_sql.values import multiplied
 
 # The texts travel as parameters of a statement.
@@ -85,7 +86,7 @@ def read_sample(
         "held_until_us": to_micros(min(end, held_until)),
     }
     levels = meter.aggregation.type is AggregationType.WEIGHTED_SUM
-    readings = [_reading(meter, row) for row in warehouse.rows("queries/meter_sample", asked)]
+    readings = [_reading(meter, row) for row in readings_of(warehouse, names, texts, [meter])]
     usage = "queries/meter_sample_levels" if levels else "queries/meter_sample_usage"
     return readings, [part_of(row, meter) for row in warehouse.rows(usage, asked)]
 

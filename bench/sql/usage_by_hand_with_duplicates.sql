@@ -1,4 +1,4 @@
--- As usage_by_hand.sql for somebody who does not mind that an event sent twice counts twice.
+-- As usage_by_hand.sql for somebody who does not mind that an event sent twice, or changed later, counts twice.
 SELECT
     customer_id,
     day,

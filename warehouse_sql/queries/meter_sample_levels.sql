@@ -40,7 +40,7 @@ FROM
                 event.2                                                                  AS at_us,
                 event.3                                                                  AS identity,
                 mapFromArrays({property_names:Array(String)}, event.4)                   AS properties,
-                arrayMap(name -> ifNull(properties[name], ''), {group_by:Array(String)}) AS groups,
+                tally_texts(properties, {group_by:Array(String)})                        AS groups,
                 tally_number(properties[{property:String}])                              AS number,
                 number IS NOT NULL                                                       AS is_usable
             FROM

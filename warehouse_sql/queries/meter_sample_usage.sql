@@ -4,7 +4,7 @@
 SELECT
     customer_id,
     roundDown(at_us, {window_starts_us:Array(Int64)})                                                AS window_us,
-    arrayMap(name -> ifNull(properties[name], ''), {group_by:Array(String)})                         AS groups,
+    tally_texts(properties, {group_by:Array(String)})                                                AS groups,
     count()                                                                                          AS matched,
     countIf(is_usable)                                                                               AS usable,
     toString(sumIf(amount, is_usable))                                                               AS total,

@@ -66,7 +66,7 @@ FROM
             ingested_at,
             identity,
             content_hash,
-            arrayMap(name -> ifNull(properties[name], ''), {group_by:Array(String)})        AS groups,
+            tally_texts(properties, {group_by:Array(String)})                               AS groups,
             properties[{property:String}]                                                   AS text,
             if({aggregation:String} IN ('count', 'count_unique'), NULL, tally_number(text)) AS number,
             assumeNotNull(number)                                                           AS amount,

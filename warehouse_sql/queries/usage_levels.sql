@@ -45,7 +45,7 @@ FROM
                 ingested_at,
                 identity,
                 content_hash,
-                arrayMap(name -> ifNull(properties[name], ''), {group_by:Array(String)}) AS groups,
+                tally_texts(properties, {group_by:Array(String)})                        AS groups,
                 tally_number(properties[{property:String}])                              AS number,
                 number IS NOT NULL                                                       AS is_usable
             FROM counted_events(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from ingestion.event import Limits
 from ingestion.writer import EventWriter
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from warehouse_sql.client import Warehouse
+from warehouse_sql.readings import readings_of
 from warehouse_sql.unusable import list_unusable
 from warehouse_sql.usage import UsageQuery, read_quantities, read_usage
 
@@ -70,6 +73,39 @@ def test_E6_sums_keep_thirty_digits_and_every_decimal(metering: Warehouse, scope
     send(metering, scope, *[an_event(f"w{i}", customer_id="wide", n=widest) for i in range(20)])
     (summed,) = values(usage(metering, scope, a_meter("sum"), customers=("wide",)))
     assert summed == "1" + "9" * 39 + "." + "9" * 22 + "8"
+
+
+def test_E6_a_text_is_a_number_exactly_where_it_is_written_as_one(metering: Warehouse) -> None:
+    # All texts of up to three of these characters, and such as touch the bounds: 24 decimals, 38 digits.
+    texts = ["".join(one) for length in range(4) for one in product("05+-.eE \n\0xn", repeat=length)]
+    texts += ["9" * 24, "9" * 25, "9" * 38, "9" * 39, "1." + "0" * 40, f"{'0' * 30}7", f"+{'9' * 38}.5", f"-{'9' * 39}"]
+    texts += ["0." + "1" * 24, "0." + "1" * 25, "1.5e-23", "1.5e-24", "15e-24", "1e37", "1e38", "1.2.3", "1.2.3e1"]
+    texts += [
+        "12345678901234567890123.",
+        "123456789012345678901.5e",
+        "1,5",
+        "nan",
+        "\u0661",
+        "0x10",
+        "1e5\n",
+        "5\n",
+        "inf",
+    ]
+    rows = readings_of(metering, ["n"], [[text] for text in texts], [a_meter()])
+    found = {text: row["number"] for text, row in zip(texts, rows, strict=True)}
+    assert {text: None if number is None else Decimal(number) for text, number in found.items()} == {
+        text: written_as_number(text) for text in texts
+    }
+
+
+def written_as_number(text: str) -> Decimal | None:
+    """Perhaps with an exponent of up to three digits; at most 24 decimals, and 38 digits before the point."""
+    form = re.fullmatch(r"[+-]?(?:[0-9]+\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-9]{1,3}))?", text, re.ASCII)
+    if form is None:
+        return None
+    decimals = len((form[1] or form[2] or "").rstrip("0")) - int(form[3] or 0)
+    number = Decimal(text)
+    return number if decimals <= 24 and number.copy_abs() < Decimal("1e38") else None
 
 
 def test_U3_an_unusable_value_never_counts_and_is_listed_with_its_reason(metering: Warehouse, scope: Scope) -> None:
