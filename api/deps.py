@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api.callers import Callers
 from api.limits import limits_of
 from api.names import CustomerNames
+from api.sources import SourceLimiter
 from api.worker import Worker
 from billing.errors import Unavailable
 from billing.ports import GatewayFactory, WebhookVerifier
@@ -54,6 +55,7 @@ class Deps:
     callers: Callers = field(init=False)
     names: CustomerNames = field(init=False)
     worker: Worker = field(init=False)
+    webhook_sources: SourceLimiter = field(init=False)
     # Two bodies at once: more would not be decoded sooner, and each may take its bound of memory.
     decoding: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decode"))
 
@@ -61,6 +63,7 @@ class Deps:
         object.__setattr__(self, "callers", Callers(self.ledger))
         object.__setattr__(self, "names", CustomerNames(self.ledger))
         object.__setattr__(self, "worker", Worker(self._work_off))
+        object.__setattr__(self, "webhook_sources", SourceLimiter(self.settings.webhook_requests_per_minute))
 
     @property
     def box(self) -> SecretBox:

@@ -250,6 +250,22 @@ class ProviderPayment:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentEntry:
+    """A try, a refund or a dispute of a payment. `status` and `reason` are the provider's words.
+
+    `reason` is why a try was declined, why a refund failed or was made, or what a dispute is about; `detail` names the
+    card of a try.
+    """
+
+    id: str
+    amount: Decimal
+    status: str
+    reason: str | None
+    detail: Mapping[str, str | None]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class InvoicePayment:
     """The link between an invoice and a payment: how much of the payment went to the invoice."""
 
@@ -313,12 +329,17 @@ class ProviderSetup:
 
 @dataclass(frozen=True, slots=True)
 class ProviderPaymentMethod:
-    """A saved card. `customer_id` is None once it was detached; `created_at` is when it was entered."""
+    """A saved card. `customer_id` is None once it was detached; `created_at` is when it was entered.
+
+    It is good through the last day of `exp_month`; other methods do not expire.
+    """
 
     id: str
     customer_id: str | None
     card: CardDetails
     created_at: datetime
+    exp_month: int | None = None
+    exp_year: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +352,16 @@ class WebhookEvent:
     livemode: bool
     api_version: str | None
     object: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """An event of the provider's own list; `payload` is its JSON as a delivery would bring it."""
+
+    id: str
+    type: str
+    created: datetime
+    payload: str
 
 
 class PaymentGateway(Protocol):
@@ -350,6 +381,8 @@ class PaymentGateway(Protocol):
     def customers_with_email(self, email: str) -> list[ProviderCustomer]: ...
     def set_default_payment_method(self, customer_id: str, payment_method_id: str, key: str) -> ProviderCustomer: ...
     def get_payment_method(self, payment_method_id: str) -> ProviderPaymentMethod: ...
+    def list_payment_methods(self, customer_id: str) -> list[ProviderPaymentMethod]: ...
+    def detach_payment_method(self, payment_method_id: str, key: str) -> None: ...
 
     def check_amount(self, total: Decimal, currency: str) -> str | None:
         """Why an amount cannot be collected (`below_minimum`, `above_maximum`, `amount_not_chargeable`), or None."""
@@ -381,6 +414,16 @@ class PaymentGateway(Protocol):
     def expire_session(self, session_id: str, key: str) -> ProviderSession: ...
     def get_setup(self, setup_intent_id: str) -> ProviderSetup: ...
     def get_payment(self, payment_id: str) -> ProviderPayment: ...
+    def payment_attempts(self, payment_id: str) -> list[PaymentEntry]:
+        """Every try to charge a card for this payment, oldest first; as the next two."""
+        ...
+
+    def payment_refunds(self, payment_id: str) -> list[PaymentEntry]: ...
+    def payment_disputes(self, payment_id: str) -> list[PaymentEntry]: ...
+
+    def list_events(self, since: datetime) -> list[ProviderEvent]:
+        """What happened in the account, newest first; the provider keeps 30 days."""
+        ...
 
 
 class GatewayFactory(Protocol):

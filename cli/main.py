@@ -4,7 +4,18 @@ that is done but for rows that were refused ends with 3.
 
 import typer
 
-from cli import bench, bill, demo_command, export_command, import_command, keys, migrate, stack_commands, stripe_sandbox
+from cli import (
+    bench,
+    bill,
+    demo_command,
+    export_command,
+    import_command,
+    keys,
+    migrate,
+    stack_commands,
+    stripe_sandbox,
+    webhooks,
+)
 
 app = typer.Typer(
     name="tally",
@@ -24,6 +35,7 @@ app.command("backfill")(bill.backfill)
 app.command("bill")(bill.bill)
 app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(bench.app, name="bench")
 
 

@@ -112,7 +112,7 @@ def stripe_follow_up() -> None:
     job=stripe_follow_up,
     cron_schedule="40 * * * *",
     execution_timezone="UTC",
-    description="Finds payments whose webhook never came.",
+    description="Finds events that were never delivered, and payments whose webhook was lost.",
     default_status=(
         dg.DefaultScheduleStatus.RUNNING if load_settings().automatic_billing else dg.DefaultScheduleStatus.STOPPED
     ),

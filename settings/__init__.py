@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         default=1024 * 1024 * 1024, ge=0, description="Events kept on this disk while the warehouse is down."
     )
 
+    webhook_requests_per_minute: int = Field(
+        default=6000, gt=0, description="Webhooks that one address may send to an API process; beyond them 429."
+    )
+
     metrics_token: SecretStr = Field(
         default=SecretStr(""), description="Bearer token for /metrics; empty gives them to this machine only."
     )

@@ -9,9 +9,9 @@ from api.auth import Call, needs
 from api.once import Once, creates
 from api.routing import PathId, router
 from api.schemas.common import Listing
-from api.schemas.payments import PaymentFilters, PaymentIn, PaymentOut, SetupIn, SetupOut
+from api.schemas.payments import PaymentDetailOut, PaymentFilters, PaymentIn, PaymentOut, SetupIn, SetupOut
 from api.schemas.problem import problems
-from ledger.store import customers, payments
+from ledger.store import customers, payment_history, payments
 from pipelines.steps import save_card
 from pipelines.steps.create_payment import create_payment as create
 
@@ -45,10 +45,11 @@ def create_payment(body: PaymentIn, once: Annotated[Once, creates("payments:writ
 
 
 @routes.get("/payments/{payment_id}", responses=problems(404))
-def get_payment(payment_id: PathId, call: Annotated[Call, needs("payments:read")]) -> PaymentOut:
-    """Read a payment."""
+def get_payment(payment_id: PathId, call: Annotated[Call, needs("payments:read")]) -> PaymentDetailOut:
+    """Read a payment with its tries, refunds and disputes."""
     with call.deps.ledger.read() as session:
-        return PaymentOut.of(payments.get_payment(session, call.scope, payment_id))
+        payment = payments.get_payment(session, call.scope, payment_id)
+        return PaymentDetailOut.with_history(payment, payment_history.list_history(session, call.scope, payment.id))
 
 
 @routes.get("/payments")

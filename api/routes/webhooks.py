@@ -10,6 +10,7 @@ from api.deps import Deps
 from api.routing import PathId, router
 from api.schemas.common import Model
 from api.schemas.problem import problems
+from billing.errors import TooManyRequests
 from billing.scope import Scope
 from pipelines.steps.process_webhook import receive
 
@@ -42,7 +43,7 @@ class ReceivedOut(Model):
 
 
 @routes.post(
-    "/webhooks/stripe/{tenant_id}/{environment_id}", responses=problems(400, 413, 422), openapi_extra=_SIGNED_BODY
+    "/webhooks/stripe/{tenant_id}/{environment_id}", responses=problems(400, 413, 422, 429), openapi_extra=_SIGNED_BODY
 )
 async def receive_stripe_event(
     tenant_id: PathId,
@@ -52,10 +53,20 @@ async def receive_stripe_event(
 ) -> ReceivedOut:
     """Take an event from Stripe. The signature is the key; the event is stored at once and worked off afterwards."""
     deps: Deps = request.app.state.deps
+    now = deps.clock()
+    source = request.client.host if request.client else "unknown"
+    wait = deps.webhook_sources.wait_seconds(source, now)
+    if wait:
+        raise TooManyRequests(
+            "webhook_rate_limited",
+            "Too many webhooks from this address.",
+            hint="Stripe repeats what was not taken; TALLY_WEBHOOK_REQUESTS_PER_MINUTE raises the bound.",
+            retry_after_seconds=wait,
+        )
     raw = await raw_body(request, _MOST_BYTES)
     scope = Scope(tenant_id, environment_id)
     received = await run_in_threadpool(
-        receive, deps.ledger, scope, deps.box, deps.verify_webhook, raw, stripe_signature, deps.clock()
+        receive, deps.ledger, scope, deps.box, deps.verify_webhook, raw, stripe_signature, now, source
     )
     deps.worker.wake()
     return ReceivedOut(received=True, duplicate=not received.fresh)

@@ -1,5 +1,6 @@
 """Payments, and the pages on which a customer saves a card or pays."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -18,11 +19,12 @@ from api.schemas.common import (
 )
 from api.schemas.paging import Paging
 from billing.errors import InvalidInput
+from ledger.store.payment_history import HistoryRecord, refunded
 from ledger.store.payments import PaymentRecord
 from pipelines.steps.create_payment import NewPayment
 from pipelines.steps.save_card import CardSetupStarted
 
-__all__ = ["PaymentFilters", "PaymentIn", "PaymentOut", "SetupIn", "SetupOut"]
+__all__ = ["PaymentDetailOut", "PaymentEntryOut", "PaymentFilters", "PaymentIn", "PaymentOut", "SetupIn", "SetupOut"]
 
 Gateway = Annotated[Literal["stripe"], any_case()]
 
@@ -117,6 +119,32 @@ class PaymentIn(Model):
         )
 
 
+class PaymentEntryOut(Model):
+    """A try, a refund or a dispute as it stands at Stripe; `number` counts from 1."""
+
+    number: int
+    gateway_id: str
+    amount: DecimalOut
+    status: str
+    reason: str | None
+    brand: str | None = None
+    last4: str | None = None
+    at: Instant
+
+    @classmethod
+    def of(cls, record: HistoryRecord) -> Self:
+        return cls(
+            number=record.number,
+            gateway_id=record.gateway_id,
+            amount=record.amount,
+            status=record.status,
+            reason=record.reason,
+            brand=record.detail.get("brand"),
+            last4=record.detail.get("last4"),
+            at=record.at,
+        )
+
+
 class PaymentFilters(Paging):
     invoice_id: Slug | None = None
     customer_id: CustomerRef | None = None
@@ -167,3 +195,22 @@ class PaymentOut(Model):
             metadata=record.metadata,
             created_at=record.created_at,
         )
+
+
+class PaymentDetailOut(PaymentOut):
+    """With every try to charge a card, what was given back, and what the cardholder's bank took or takes back."""
+
+    amount_refunded: DecimalOut
+    attempts: list[PaymentEntryOut]
+    refunds: list[PaymentEntryOut]
+    disputes: list[PaymentEntryOut]
+
+    @classmethod
+    def with_history(cls, record: PaymentRecord, history: Sequence[HistoryRecord]) -> Self:
+        """`history` as the ledger lists it."""
+        shown = {"attempt": "attempts", "refund": "refunds", "dispute": "disputes"}
+        entries: dict[str, list[PaymentEntryOut]] = {name: [] for name in shown.values()}
+        for entry in history:
+            entries[shown[entry.kind]].append(PaymentEntryOut.of(entry))
+        known = dict(PaymentOut.of(record))
+        return cls(**known, amount_refunded=refunded(history), **entries)

@@ -24,8 +24,10 @@ from billing.ports import (
     NewInvoice,
     NewInvoiceLine,
     NewPaymentSession,
+    PaymentEntry,
     ProviderAccount,
     ProviderCustomer,
+    ProviderEvent,
     ProviderInvoice,
     ProviderInvoiceLine,
     ProviderNotFound,
@@ -109,6 +111,13 @@ class StripeGateway:
 
     def get_payment_method(self, payment_method_id: str) -> ProviderPaymentMethod:
         return mapping.payment_method(self._one(lambda: self._api.payment_methods.retrieve(payment_method_id)))
+
+    def list_payment_methods(self, customer_id: str) -> list[ProviderPaymentMethod]:
+        params = cast("Any", {"customer": customer_id, "limit": PAGE})
+        return [mapping.payment_method(body) for body in self._all(lambda: self._api.payment_methods.list(params))]
+
+    def detach_payment_method(self, payment_method_id: str, key: str) -> None:
+        self._one(lambda: self._api.payment_methods.detach(payment_method_id, None, {"idempotency_key": key}))
 
     def check_amount(self, total: Decimal, currency: str) -> str | None:
         return mapping.not_collectable(total, currency)
@@ -215,6 +224,22 @@ class StripeGateway:
         return mapping.payment(
             self._one(lambda: self._api.payment_intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
         )
+
+    def payment_attempts(self, payment_id: str) -> list[PaymentEntry]:
+        params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
+        return mapping.oldest_first(mapping.attempt, self._all(lambda: self._api.charges.list(params)))
+
+    def payment_refunds(self, payment_id: str) -> list[PaymentEntry]:
+        params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
+        return mapping.oldest_first(mapping.refund, self._all(lambda: self._api.refunds.list(params)))
+
+    def payment_disputes(self, payment_id: str) -> list[PaymentEntry]:
+        params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
+        return mapping.oldest_first(mapping.dispute, self._all(lambda: self._api.disputes.list(params)))
+
+    def list_events(self, since: datetime) -> list[ProviderEvent]:
+        params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})
+        return [mapping.event(body) for body in self._all(lambda: self._api.events.list(params))]
 
     def _create_session(self, params: dict[str, Any], key: str) -> ProviderSession:
         typed = cast("Any", params)

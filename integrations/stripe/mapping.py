@@ -3,7 +3,8 @@
 Objects arrive as plain dicts in the shape of the pinned API version (2026-10-28.endive).
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,7 +20,9 @@ from billing.ports import (
     NewInvoice,
     NewInvoiceLine,
     NewPaymentSession,
+    PaymentEntry,
     ProviderCustomer,
+    ProviderEvent,
     ProviderInvoice,
     ProviderInvoiceLine,
     ProviderInvoiceStatus,
@@ -256,7 +259,15 @@ def payment(body: Json) -> ProviderPayment:
 
 def payment_method(body: Json) -> ProviderPaymentMethod:
     details = card(body) or CardDetails("card", None, None)
-    return ProviderPaymentMethod(body["id"], reference(body.get("customer")), details, _instant(body["created"]))
+    shown = body.get(body["type"]) or {}
+    return ProviderPaymentMethod(
+        id=body["id"],
+        customer_id=reference(body.get("customer")),
+        card=details,
+        created_at=_instant(body["created"]),
+        exp_month=shown.get("exp_month"),
+        exp_year=shown.get("exp_year"),
+    )
 
 
 def card(details: Json | None) -> CardDetails | None:
@@ -266,6 +277,47 @@ def card(details: Json | None) -> CardDetails | None:
     kind = details["type"]
     shown = details.get(kind) or {}
     return CardDetails(kind, shown.get("brand"), shown.get("last4"))
+
+
+def attempt(body: Json) -> PaymentEntry:
+    """A charge: one try of a payment, with the card that was used."""
+    outcome = body.get("outcome") or {}
+    used = card(body.get("payment_method_details")) or CardDetails("card", None, None)
+    return _entry(
+        body,
+        reason=None if body["status"] == "succeeded" else outcome.get("reason") or body.get("failure_code"),
+        detail={"payment_method": used.payment_method, "brand": used.brand, "last4": used.last4},
+    )
+
+
+def refund(body: Json) -> PaymentEntry:
+    return _entry(body, reason=body.get("failure_reason") or body.get("reason"))
+
+
+def dispute(body: Json) -> PaymentEntry:
+    return _entry(body, reason=body.get("reason"))
+
+
+def oldest_first(read: Callable[[Json], PaymentEntry], bodies: Iterable[Json]) -> list[PaymentEntry]:
+    """The entries that Stripe lists newest first, and within one second in no order, in an order that stays."""
+    return sorted(map(read, reversed(list(bodies))), key=lambda entry: entry.at)
+
+
+def event(body: Json) -> ProviderEvent:
+    # Exactly as numbers were read: the SDK makes Decimals of some.
+    payload = json.dumps(body, default=lambda value: format(value, "f"))
+    return ProviderEvent(body["id"], body["type"], _instant(body["created"]), payload)
+
+
+def _entry(body: Json, reason: str | None, detail: Mapping[str, str | None] | None = None) -> PaymentEntry:
+    return PaymentEntry(
+        id=body["id"],
+        amount=from_stripe_amount(body["amount"], body["currency"]),
+        status=body["status"],
+        reason=reason,
+        detail=detail or {},
+        at=_instant(body["created"]),
+    )
 
 
 def session(body: Json) -> ProviderSession:

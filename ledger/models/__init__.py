@@ -10,12 +10,13 @@ from ledger.models.invoice import Invoice, InvoiceCounter, InvoiceLine
 from ledger.models.key import ApiKey
 from ledger.models.meter import Meter, MeterVersion
 from ledger.models.payment import Payment
+from ledger.models.payment_history import PaymentHistory
 from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
 from ledger.models.subscription import Subscription
 from ledger.models.tenant import Environment, Tenant
-from ledger.models.work import InboxEvent, OutboxItem
+from ledger.models.work import InboxEvent, OutboxItem, WebhookDelivery
 
 __all__ = [
     "ApiKey",
@@ -39,6 +40,7 @@ __all__ = [
     "MeterVersion",
     "OutboxItem",
     "Payment",
+    "PaymentHistory",
     "Plan",
     "PlanVersion",
     "Price",
@@ -46,4 +48,5 @@ __all__ = [
     "Quantity",
     "Subscription",
     "Tenant",
+    "WebhookDelivery",
 ]

@@ -40,6 +40,7 @@ class Connection(Entity, Base):
     key_id: Mapped[str]
     secret_key_last4: Mapped[str]
     webhook_secret_last4: Mapped[str | None]
+    events_read_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
 

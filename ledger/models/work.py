@@ -11,7 +11,7 @@ IS_OPEN = column("state") == "open"
 
 
 class InboxEvent(Entity, Base):
-    """A webhook delivery. While a worker holds it, `due_at` lies in the future: the end of that worker's lease."""
+    """An event of the provider. While a worker holds it, `due_at` lies ahead: the end of that worker's lease."""
 
     __tablename__ = "inbox"
     __table_args__ = (
@@ -35,6 +35,21 @@ class InboxEvent(Entity, Base):
     last_error: Mapped[str | None]
     received_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+
+
+class WebhookDelivery(Entity, Base):
+    """One verified delivery of an event; `fresh` is the one that brought it, `source` where it came from."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        scoped_key("inbox", "inbox_id"),
+        Index("ix_webhook_deliveries_inbox", "tenant_id", "environment_id", "inbox_id"),
+    )
+
+    inbox_id: Mapped[str]
+    source: Mapped[str]
+    fresh: Mapped[bool]
+    received_at: Mapped[datetime]
 
 
 class OutboxItem(Entity, Base):

@@ -18,7 +18,10 @@ from ledger.store.rows import in_scope, insert_new, scope_of, scoped
 
 @dataclass(frozen=True)
 class ConnectionRecord:
-    """`sync_config` is e.g. {"invoice": {"inbound": false, "outbound": true}}; `key_id` names the key that sealed."""
+    """`sync_config` is e.g. {"invoice": {"inbound": false, "outbound": true}}; `key_id` names the key that sealed.
+
+    `events_read_until` is how far the provider's own list of events has been read.
+    """
 
     id: str
     name: str
@@ -31,6 +34,7 @@ class ConnectionRecord:
     webhook_secret_last4: str | None
     key_id: str
     created_at: datetime
+    events_read_until: datetime | None
 
 
 class ConnectionChanges(TypedDict, total=False):
@@ -42,6 +46,7 @@ class ConnectionChanges(TypedDict, total=False):
     account_id: str | None
     sync_config: Mapping[str, Any]
     sealed: Sealed
+    events_read_until: datetime
 
 
 def create_connection(
@@ -184,4 +189,5 @@ def _record(row: Connection) -> ConnectionRecord:
         webhook_secret_last4=row.webhook_secret_last4,
         key_id=row.key_id,
         created_at=row.created_at,
+        events_read_until=row.events_read_until,
     )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from billing.errors import NotFound
 from billing.scope import Scope
 from ledger.ids import new_id
-from ledger.models import InboxEvent
+from ledger.models import InboxEvent, WebhookDelivery
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.connections import get_connection
 from ledger.store.rows import in_scope, insert_new, scope_of, scoped
@@ -35,6 +35,15 @@ class InboxRecord:
     closed_at: datetime | None
 
 
+@dataclass(frozen=True)
+class DeliveryRecord:
+    """One verified delivery; `fresh` is the one that brought the event, `source` where it came from."""
+
+    source: str
+    fresh: bool
+    received_at: datetime
+
+
 def receive(
     session: Session,
     scope: Scope,
@@ -44,8 +53,9 @@ def receive(
     created: datetime,
     payload: str,
     now: datetime,
+    source: str,
 ) -> tuple[InboxRecord, bool]:
-    """Keeps an event; (the record, True) the first time, (the one kept then, False) afterwards.
+    """Keeps an event; (the record, True) the first time, (the one kept then, False) afterwards. Each delivery is noted.
 
     NotFound `connection_not_found`.
     """
@@ -66,7 +76,22 @@ def receive(
     fresh = insert_new(session, InboxEvent, values)
     theirs = and_(InboxEvent.connection_id == connection_id, InboxEvent.provider_event_id == provider_event_id)
     row = session.scalars(select(InboxEvent).where(in_scope(InboxEvent, scope), theirs)).one()
+    delivery = scoped(scope, id=new_id("dlv", now), inbox_id=row.id, source=source, fresh=fresh, received_at=now)
+    insert_new(session, WebhookDelivery, delivery)
     return _record(row), fresh
+
+
+def is_known(session: Session, scope: Scope, connection_id: str, provider_event_id: str) -> bool:
+    """Whether the inbox holds this event."""
+    theirs = and_(InboxEvent.connection_id == connection_id, InboxEvent.provider_event_id == provider_event_id)
+    return session.scalar(select(InboxEvent.id).where(in_scope(InboxEvent, scope), theirs)) is not None
+
+
+def list_deliveries(session: Session, scope: Scope, inbox_id: str) -> list[DeliveryRecord]:
+    """Every verified delivery of an event, oldest first."""
+    rows = select(WebhookDelivery).where(in_scope(WebhookDelivery, scope), WebhookDelivery.inbox_id == inbox_id)
+    ordered = rows.order_by(WebhookDelivery.received_at, WebhookDelivery.id)
+    return [DeliveryRecord(row.source, row.fresh, row.received_at) for row in session.scalars(ordered)]
 
 
 def claim_due(session: Session, now: datetime, limit: int, lease: timedelta = LEASE) -> list[tuple[Scope, InboxRecord]]:
@@ -128,12 +153,20 @@ def get_event(session: Session, scope: Scope, inbox_id: str) -> InboxRecord:
 
 
 def list_events(
-    session: Session, scope: Scope, *, state: str | None = None, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+    session: Session,
+    scope: Scope,
+    *,
+    state: str | None = None,
+    type: str | None = None,  # noqa: A002 - the provider's word
+    cursor: str | None = None,
+    limit: int = DEFAULT_LIMIT,
 ) -> Page[InboxRecord]:
     """Events, last received first."""
     rows = select(InboxEvent).where(in_scope(InboxEvent, scope))
     if state is not None:
         rows = rows.where(InboxEvent.state == state)
+    if type is not None:
+        rows = rows.where(InboxEvent.type == type)
     return paginate(session, rows, InboxEvent.received_at, InboxEvent.id, _record, cursor, limit)
 
 

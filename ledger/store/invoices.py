@@ -49,6 +49,7 @@ __all__ = [
     "replace_lines",
     "set_links",
     "to_sync",
+    "undo_refund",
     "void",
 ]
 
@@ -204,6 +205,15 @@ def record_payment_state(
             payment_details=row.payment_details if payment_details is None else dict(payment_details),
         )
     return get_invoice(session, scope, invoice_id)
+
+
+def undo_refund(session: Session, scope: Scope, invoice_id: str) -> None:
+    """A refund that failed has left the money here: paid again. Anything but a refunded invoice stays as it is."""
+    row = _locked(session, scope, invoice_id)
+    if row.payment_status == PaymentStatus.REFUNDED:
+        paid = row.amount_paid >= row.amount_due
+        status = PaymentStatus.PAID if paid else PaymentStatus.PARTIALLY_PAID
+        _set(session, scope, invoice_id, payment_status=status.value)
 
 
 def set_links(

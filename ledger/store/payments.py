@@ -203,6 +203,23 @@ def get_payment(session: Session, scope: Scope, payment_id: str) -> PaymentRecor
     return _record(row)
 
 
+def hold_payment(session: Session, scope: Scope, payment_id: str) -> PaymentRecord:
+    """A payment, its row locked until the transaction ends. NotFound `payment_not_found`."""
+    this_payment = in_scope(Payment, scope) & (Payment.id == payment_id)
+    session.execute(select(Payment.id).where(this_payment).with_for_update())
+    return get_payment(session, scope, payment_id)
+
+
+def undo_refund(session: Session, scope: Scope, payment_id: str) -> None:
+    """The one way back: a refund that failed has left the money here. Anything but a refunded payment stays.
+
+    NotFound `payment_not_found`.
+    """
+    get_payment(session, scope, payment_id)
+    this_payment = in_scope(Payment, scope) & (Payment.id == payment_id) & (Payment.status == "refunded")
+    session.execute(update(Payment).where(this_payment).values(status="succeeded"))
+
+
 def by_gateway_id(session: Session, scope: Scope, gateway: str, gateway_payment_id: str) -> PaymentRecord | None:
     """The payment that the gateway knows by this id, if it is recorded."""
     theirs = in_scope(Payment, scope) & (Payment.gateway == gateway)

@@ -20,7 +20,7 @@ from ledger.store import connections as connection_store
 from ledger.store import inbox
 from ledger.store.connections import ConnectionRecord
 from ledger.store.inbox import InboxRecord
-from pipelines.steps import link_payment, save_card, sync_customer
+from pipelines.steps import link_payment, payment_history, save_card, sync_customer
 from pipelines.steps.backoff import next_attempt
 from pipelines.steps.connections import Gateways, Link
 
@@ -64,15 +64,17 @@ def receive(
     raw: bytes,
     header: str | None,
     now: datetime,
+    source: str,
 ) -> Received:
-    """Stores a delivery once, after checking its signature against the environment's connections.
+    """Stores an event once, after checking its signature against the environment's connections; notes each delivery.
 
+    `source` is where it came from.
     WebhookRefused (nothing is stored), InvalidInput `webhook_not_an_event`.
     """
-    connection, event = _verified(ledger, scope, box, verify, raw, header, now)
+    connection, event = _verified(ledger, scope, box, verify, raw, header, now, source)
     with ledger.begin() as session:
         record, fresh = inbox.receive(
-            session, scope, connection.id, event.id, event.type, event.created, raw.decode(), now
+            session, scope, connection.id, event.id, event.type, event.created, raw.decode(), now, source
         )
         if fresh and event.livemode != connection.livemode:
             inbox.mark_ignored(session, scope, record.id, "other_mode", now)
@@ -96,6 +98,7 @@ def _verified(
     raw: bytes,
     header: str | None,
     now: datetime,
+    source: str,
 ) -> tuple[ConnectionRecord, WebhookEvent]:
     refused: WebhookRefused | None = None
     with ledger.read() as session:
@@ -110,7 +113,8 @@ def _verified(
             # Of several connections the newest one's answer is the one to show.
             refused = refused or error
     refused = refused or WebhookRefused("webhook_no_connection", "there is no connection that could have sent this")
-    log.warning("webhook refused: %s (tenant %s, environment %s)", refused.code, scope.tenant_id, scope.environment_id)
+    place = (scope.tenant_id, scope.environment_id, source)
+    log.warning("webhook refused: %s (tenant %r, environment %r, from %r)", refused.code, *place)
     raise refused
 
 
@@ -208,25 +212,33 @@ HANDLERS: Mapping[str, tuple[LookAgain, IdIn]] = {
         link_payment.follow_invoice_of,
         _itself,
         "invoice",
-        "finalized finalization_failed marked_uncollectible overdue overpaid paid payment_action_required"
+        "deleted finalized finalization_failed marked_uncollectible overdue overpaid paid payment_action_required"
         " payment_failed payment_succeeded sent updated voided",
     ),
     **_all(link_payment.follow_invoice_of, _its("invoice"), "invoice_payment", "paid"),
+    **_all(link_payment.follow_invoice_of, _its("invoice"), "credit_note", "created updated voided"),
     **_all(
-        link_payment.follow_payment,
+        payment_history.follow_attempts,
         _itself,
         "payment_intent",
         "canceled payment_failed processing requires_action succeeded",
     ),
-    **_all(link_payment.follow_payment, _its("payment_intent"), "charge", "refunded succeeded failed"),
-    **_all(link_payment.follow_payment, _its("payment_intent"), "refund", "created updated failed"),
+    **_all(payment_history.follow_attempts, _its("payment_intent"), "charge", "succeeded failed"),
+    **_all(payment_history.follow_refunds, _its("payment_intent"), "charge", "refunded refund.updated"),
+    **_all(payment_history.follow_refunds, _its("payment_intent"), "refund", "created updated failed"),
+    **_all(
+        payment_history.follow_disputes,
+        _its("payment_intent"),
+        "charge.dispute",
+        "created updated funds_withdrawn funds_reinstated closed",
+    ),
     **_all(_session, _itself, "checkout.session", "completed expired async_payment_succeeded async_payment_failed"),
     **_all(save_card.follow_setup, _itself, "setup_intent", "succeeded setup_failed"),
-    **_all(sync_customer.follow_customer, _itself, "customer", "updated deleted"),
+    **_all(sync_customer.follow_customer, _itself, "customer", "created updated deleted"),
     **_all(
         sync_customer.follow_customer,
         _its_customer,
         "payment_method",
-        "attached updated automatically_updated detached",
+        "attached updated automatically_updated card_automatically_updated detached",
     ),
 }

@@ -190,7 +190,7 @@ def make_default(
     with ledger.begin() as session:
         last = provider_mapping.held(session, scope, mapping).detail["default_set"]
         if last["session"] == checkout.id:
-            card = {"id": method.id, "brand": method.card.brand, "last4": method.card.last4}
+            card = sync_customer.card_detail(method)
             noted = {"default_set": {**wanted, "applied": True}, "default_card": card}
             _remember(session, scope, mapping, noted, now)
             return

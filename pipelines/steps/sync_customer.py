@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict
-from billing.ports import OUR_CUSTOMER, NewCustomer, ProviderCustomer, ProviderNotFound
+from billing.ports import OUR_CUSTOMER, NewCustomer, ProviderCustomer, ProviderNotFound, ProviderPaymentMethod
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import audit, mappings, outbox
@@ -72,7 +72,7 @@ def follow_customer(ledger: Ledger, scope: Scope, link: Link, provider_id: str, 
     card = None
     if seen.default_payment_method_id is not None:
         method = link.gateway.get_payment_method(seen.default_payment_method_id)
-        card = {"id": method.id, "brand": method.card.brand, "last4": method.card.last4}
+        card = card_detail(method)
     with ledger.begin() as session:
         _record(session, scope, mapping, {"default_card": card}, now)
         if link.syncs("customer", "inbound"):
@@ -96,6 +96,17 @@ def forget(ledger: Ledger, scope: Scope, link: Link, provider_id: str, now: date
         if mapping is not None and provider_mapping.restart(session, scope, mapping, now, "deleted_at_provider"):
             detail = {"stripe_customer_id": provider_id}
             audit.write(session, scope, "stripe", "customer.unlinked", ENTITY, mapping.entity_id, detail, now)
+
+
+def card_detail(method: ProviderPaymentMethod) -> dict[str, Any]:
+    """A card as the customer's mapping keeps it, to be shown."""
+    return {
+        "id": method.id,
+        "brand": method.card.brand,
+        "last4": method.card.last4,
+        "exp_month": method.exp_month,
+        "exp_year": method.exp_year,
+    }
 
 
 def _mapping_of(

@@ -54,6 +54,11 @@ def test_the_guide_is_accepted_word_for_word_and_ends_in_a_paid_invoice(stack: S
     submit_card(setup["checkout_url"])
     eventually(lambda: _default_card(stack, secret, stripe_customer["id"]))
 
+    cards = f"customers/{customer['id']}/payment-methods"
+    [card] = tenant.get(cards).json()["items"]
+    assert (card["brand"], card["last4"], card["status"], card["is_default"]) == ("visa", "4242", "valid", True)
+    assert tenant.make(f"{cards}/{card['id']}/default", None)["is_default"] is True
+
     ids = {"customer_id": customer["id"], "plan_id": plan["id"]}
     subscription = tenant.make("subscriptions", {**guide("subscriptions"), **ids})
     assert subscription["status"] == "active"
@@ -88,7 +93,14 @@ def test_the_guide_is_accepted_word_for_word_and_ends_in_a_paid_invoice(stack: S
         ("10000", "72.000"),
         (None, "27.100"),
     ]
-    assert tenant.get("payments").json()["items"][0]["payment_status"] == "succeeded"
+    [payment] = tenant.get("payments").json()["items"]
+    assert payment["payment_status"] == "succeeded"
+    [attempt] = eventually(lambda: tenant.get(f"payments/{payment['id']}").json()["attempts"])
+    assert (attempt["number"], attempt["status"], attempt["last4"]) == (1, "succeeded", "4242")
+    mapped = tenant.get(f"connections/{connection['id']}/mappings", params={"entity": "invoice"}).json()["items"]
+    assert [(each["entity_id"], each["provider_id"]) for each in mapped] == [(invoice.id, synced["stripe_invoice_id"])]
+    assert tenant.http.delete(f"/api/v1/{cards}/{card['id']}").status_code == 204
+    assert tenant.get(cards).json()["items"] == []
 
 
 def test_the_guides_payment_body_makes_a_link_on_which_the_invoice_is_paid(stack: Stack, tenant: Tenant) -> None:

@@ -90,6 +90,13 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "create_customer": Attempt("/api/v1/customers", guide("customers"), (201,)),
         "get_customer": Attempt(f"/api/v1/customers/{ids['customer']}"),
         "list_customers": Attempt("/api/v1/customers", statuses=(200,)),
+        "list_payment_methods": Attempt(f"/api/v1/customers/{ids['customer']}/payment-methods", statuses=(404, 409)),
+        "choose_payment_method": Attempt(
+            f"/api/v1/customers/{ids['customer']}/payment-methods/pm_1/default", statuses=(404, 409)
+        ),
+        "detach_payment_method": Attempt(
+            f"/api/v1/customers/{ids['customer']}/payment-methods/pm_1", statuses=(404, 409)
+        ),
         "create_subscription": Attempt(
             "/api/v1/subscriptions", {"customer_id": ids["customer"], "plan_id": ids["plan"]}, (422,)
         ),

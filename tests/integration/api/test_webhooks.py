@@ -6,12 +6,14 @@ import hashlib
 import hmac
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from ledger.store import inbox
+from tests.support.api_process import running_api
 from tests.support.api_stack import Stack, Tenant, eventually
 from tests.support.sandbox_process import new_account
 
@@ -105,6 +107,17 @@ def test_both_secrets_count_while_one_is_rolled(stack: Stack, connected: Tenant)
     assert (accepts(SECRET), accepts(newer)) == (True, True)
     assert connected.http.patch(path, json={"webhook_secret": newer}).is_success
     assert (accepts(SECRET), accepts(newer)) == (False, True)
+
+
+def test_an_address_that_sends_too_much_waits_before_anything_is_read(stack: Stack, tmp_path: Path) -> None:
+    environment = {**stack.environment, "TALLY_WEBHOOK_REQUESTS_PER_MINUTE": "2"}
+    with running_api(environment, tmp_path / "api.log") as api:
+        url = f"{api.url}/api/v1/webhooks/stripe/none/none"
+        answers = [httpx.post(url, content=b"{}", trust_env=False, timeout=60) for _ in range(4)]
+    assert [answer.status_code for answer in answers[:2]] == [400, 400]
+    assert answers[-1].status_code == 429
+    assert answers[-1].json()["code"] == "webhook_rate_limited"
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 30
 
 
 def test_S4_a_connections_secrets_never_come_out(stack: Stack, connected: Tenant) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 import ledger.store
 from billing.errors import NotFound
 from billing.invoice import PaymentStatus
+from billing.ports import PaymentEntry
 from billing.price import parse_price
 from billing.price_version import ApplyTo
 from billing.scope import Scope
@@ -34,6 +35,7 @@ from ledger.store import (
     mappings,
     meters,
     outbox,
+    payment_history,
     payments,
     plans,
     price_changes,
@@ -92,7 +94,10 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     connection = a_connection(session, scope)
     mappings.intend(session, scope, connection.id, "invoice", invoice.id, NOW)
     mappings.record(session, scope, connection.id, "invoice", invoice.id, state="created", provider_id="in_1", now=NOW)
-    event, _ = inbox.receive(session, scope, connection.id, "evt_1", "invoice.paid", NOW, "{}", NOW)
+    payment_history.record(
+        session, scope, payment.id, "attempt", [PaymentEntry("ch_1", Decimal(1), "x", None, {}, NOW)]
+    )
+    event, _ = inbox.receive(session, scope, connection.id, "evt_1", "invoice.paid", NOW, "{}", NOW, "192.0.2.1")
     work = outbox.enqueue(session, scope, "invoice.sync", invoice.id, NOW)
     gates.put_result(session, scope, "gate", invoice.id, "h", True, {}, NOW)
     correction = a_correction()
@@ -186,6 +191,8 @@ READS: dict[str, Call] = {
     "sessions.get_checkout": lambda s, scope, have: sessions.get_checkout(s, scope, have.checkout.id),
     "sessions.by_gateway_session": lambda s, scope, _: sessions.by_gateway_session(s, scope, "cs_1"),
     "sessions.list_checkouts": lambda s, scope, _: sessions.list_checkouts(s, scope),
+    "payments.hold_payment": lambda s, scope, have: payments.hold_payment(s, scope, have.payment.id),
+    "payment_history.list_history": lambda s, scope, have: payment_history.list_history(s, scope, have.payment.id),
     "connections.get_connection": lambda s, scope, have: connections.get_connection(s, scope, have.connection.id),
     "connections.active": lambda s, scope, _: connections.active(s, scope, "stripe"),
     "connections.list_connections": lambda s, scope, _: connections.list_connections(s, scope),
@@ -199,6 +206,8 @@ READS: dict[str, Call] = {
     "mappings.list_mappings": lambda s, scope, have: mappings.list_mappings(s, scope, connection_id=have.connection.id),
     "inbox.get_event": lambda s, scope, have: inbox.get_event(s, scope, have.event.id),
     "inbox.list_events": lambda s, scope, _: inbox.list_events(s, scope),
+    "inbox.list_deliveries": lambda s, scope, have: inbox.list_deliveries(s, scope, have.event.id),
+    "inbox.is_known": lambda s, scope, have: inbox.is_known(s, scope, have.connection.id, "evt_1") or None,
     "outbox.get_item": lambda s, scope, have: outbox.get_item(s, scope, have.work.id),
     "outbox.list_items": lambda s, scope, _: outbox.list_items(s, scope),
     "gates.passed": lambda s, scope, have: gates.passed(s, scope, "gate", have.invoice.id, "h"),
@@ -266,6 +275,10 @@ WRITES: dict[str, Call] = {
     "invoices.record_payment_state": lambda s, scope, have: invoices.record_payment_state(
         s, scope, have.invoice.id, Decimal(1), PaymentStatus.PAID, NOW, None
     ),
+    "invoices.undo_refund": lambda s, scope, have: invoices.undo_refund(s, scope, have.invoice.id),
+    "payments.undo_refund": lambda s, scope, have: payments.undo_refund(s, scope, have.payment.id),
+    "payment_history.record": lambda s, scope, have: payment_history.record(s, scope, have.payment.id, "refund", []),
+    "connections.reseal_secrets": lambda s, scope, have: connections.reseal_secrets(s, scope, have.connection.id, BOX),
     "invoices.set_links": lambda s, scope, have: invoices.set_links(s, scope, have.invoice.id, "u", "u"),
     "payments.create_payment": lambda s, scope, have: payments.create_payment(
         s, scope, customer_id=have.customer.id, amount=Decimal(1), currency="USD", method="card", now=NOW
@@ -306,7 +319,9 @@ WRITES: dict[str, Call] = {
     "mappings.record": lambda s, scope, have: mappings.record(
         s, scope, have.connection.id, "invoice", have.invoice.id, state="failed", now=NOW
     ),
-    "inbox.receive": lambda s, scope, have: inbox.receive(s, scope, have.connection.id, "evt_2", "x", NOW, "{}", NOW),
+    "inbox.receive": lambda s, scope, have: inbox.receive(
+        s, scope, have.connection.id, "evt_2", "x", NOW, "{}", NOW, "192.0.2.1"
+    ),
     "inbox.claim": lambda s, scope, have: inbox.claim(s, scope, have.event.id, NOW),
 }
 

@@ -16,7 +16,7 @@ from tests.support.ledger_rows import NOW, a_connection, a_scope, later
 def receive(
     session: Session, scope: Scope, connection_id: str, event_id: str = "evt_1"
 ) -> tuple[inbox.InboxRecord, bool]:
-    return inbox.receive(session, scope, connection_id, event_id, "invoice.paid", NOW, '{"id": 1}', NOW)
+    return inbox.receive(session, scope, connection_id, event_id, "invoice.paid", NOW, '{"id": 1}', NOW, "192.0.2.1")
 
 
 def due_events(ledger: Ledger, now: datetime) -> list[str]:

@@ -52,7 +52,7 @@ def test_S3_a_bad_signature_stores_nothing_and_leaks_nothing(world: World, caplo
     raw = b'{"id": "evt_1"}'
     header = stripe.WebhookSignature.generate_signature_header(raw.decode(), "whsec_wrong_0123456789")
     with pytest.raises(WebhookRefused):
-        receive(world.ledger, world.scope, BOX, verify, raw, header, world.now)
+        receive(world.ledger, world.scope, BOX, verify, raw, header, world.now, "203.0.113.7")
     assert stored(world) == []
     assert "webhook refused: webhook_signature_invalid" in caplog.text
     assert "whsec_" not in caplog.text
