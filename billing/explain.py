@@ -38,7 +38,8 @@ def explain_line(line: LineDraft, currency: str) -> str:
     """The same from what a stored line holds: its breakdown, the rounding, and what changed it after that."""
     code = currency_code(currency)
     rounded = round_amount(line.unrounded, code)
-    steps = [f"quantity: {canonical(line.quantity)}", *_rows(line.breakdown), *_sum(line.breakdown, line.unrounded)]
+    rows = _rows(line.breakdown) if line.price_type != "fixed" else map(_seat_sums, line.breakdown)
+    steps = [f"quantity: {canonical(line.quantity)}", *rows, *_sum(line.breakdown, line.unrounded)]
     steps.append(_rounding(rounded, code))
     if line.amount != rounded:
         steps.append(f"after discount, maximum and minimum: {format_decimal(line.amount)} {code}")
@@ -49,13 +50,15 @@ def explain_line(line: LineDraft, currency: str) -> str:
 def _steps(price: Price, rated: Rated, code: str) -> Iterator[str]:
     if price.model is not PricingModel.FLAT:
         yield f"metered: {canonical(rated.metered_quantity)}"
+        if rated.carried is not None:
+            yield f"after {canonical(rated.carried)} that the period had before: what these add"
         yield from _conversion(price, rated)
     if price.package_size is not None:
         started = canonical(rated.breakdown[0].quantity)
         yield f"packages of {canonical(price.package_size)}, started ones count: {started}"
     if price.rate is not None:
         yield f"rate: {canonical(price.rate)} %"
-    yield from _rows(rated.breakdown, price.tier_mode)
+    yield from map(_seat_sums, rated.breakdown) if price.is_flat else _rows(rated.breakdown, price.tier_mode)
     if rated.share is not None:
         served, whole = rated.share.numerator, rated.share.denominator
         yield f"prorated, {served}/{whole} of the period: {canonical(rated.unrounded)}"
@@ -110,6 +113,11 @@ def _sums(use: TierUse) -> str:
         return f"fee {canonical(use.flat_fee)}"
     fee = f" + {canonical(use.flat_fee)}" if use.flat_fee else ""
     return f"{canonical(use.quantity)} x {canonical(use.unit_price)}{fee} = {canonical(use.amount)}"
+
+
+def _seat_sums(use: TierUse) -> str:
+    """A flat price's row, whose amount is the share that was due."""
+    return _sums(use) if use.flat_fee else f"{canonical(use.quantity)} x {canonical(use.unit_price)}"
 
 
 def _sum(breakdown: Sequence[TierUse], unrounded: Decimal) -> Iterator[str]:

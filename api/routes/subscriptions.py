@@ -80,6 +80,6 @@ def list_subscriptions(
             wanted["customer_id"] = customers.get_customer(session, call.scope, filters.customer_id).id
         if filters.plan_id is not None:
             wanted["plan_id"] = plans.get_plan(session, call.scope, filters.plan_id).id
-        page = subscriptions.list_subscriptions(session, call.scope, **wanted)
+        page = subscriptions.list_subscriptions(session, call.scope, call.now, **wanted)
     items = [SubscriptionOut.of(subscription, call.now) for subscription in page.items]
     return Listing(items=items, next_cursor=page.next_cursor)

@@ -214,7 +214,12 @@ class EventMeterOut(Model):
     hour: Instant = Field(description="The UTC hour in which it is counted.")
     rollup: EventRollupOut | None = Field(description="Null while the day has no rollup of this meter.")
     billing: list[EventBillingOut]
-    unbilled_because: Literal["customer_unknown", "no_subscription", "no_price"] | None
+    unbilled_because: (
+        Literal[
+            "customer_unknown", "no_subscription", "subscription_ended", "subscription_paused", "in_trial", "no_price"
+        ]
+        | None
+    )
 
     @classmethod
     def of(cls, outcome: MeterOutcome, event: StoredEvent) -> Self:

@@ -75,7 +75,10 @@ class SubscriptionIn(Model):
 class SubscriptionFilters(Paging):
     customer_id: CustomerRef | None = None
     plan_id: Slug | None = None
-    status: Annotated[Literal["active", "scheduled", "cancelled"], any_case(canceled="cancelled")] | None = None
+    status: (
+        Annotated[Literal["scheduled", "trialing", "active", "paused", "cancelled"], any_case(canceled="cancelled")]
+        | None
+    ) = None
 
 
 class SubscriptionOut(Model):
@@ -97,11 +100,12 @@ class SubscriptionOut(Model):
     @classmethod
     def of(cls, record: SubscriptionRecord, now: datetime) -> Self:
         period = record.schedule().period_at(_moment_of_interest(record, now))
+        life = record.life()
         return cls(
             id=record.id,
             customer_id=record.customer_id,
-            plan_id=record.plan_id,
-            status=record.status,
+            plan_id=life.segment_at(now).plan_id,
+            status=life.status_at(now).value,
             start_date=record.start_date,
             end_date=record.end_date,
             current_period_start=period.start,

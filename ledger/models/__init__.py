@@ -14,7 +14,7 @@ from ledger.models.payment_history import PaymentHistory
 from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
-from ledger.models.subscription import Subscription
+from ledger.models.subscription import Subscription, SubscriptionChange
 from ledger.models.tenant import Environment, Tenant
 from ledger.models.work import InboxEvent, OutboxItem, WebhookDelivery
 
@@ -47,6 +47,7 @@ __all__ = [
     "PriceVersion",
     "Quantity",
     "Subscription",
+    "SubscriptionChange",
     "Tenant",
     "WebhookDelivery",
 ]

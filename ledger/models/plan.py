@@ -15,6 +15,7 @@ class Plan(Entity, Base):
         in_environment(),
         UniqueConstraint("tenant_id", "environment_id", "key", name="uq_plans_key"),
         one_of("status", "active", "archived"),
+        one_of("tier_progress", "reset", "continue"),
         Index("ix_plans_newest", "tenant_id", "environment_id", "created_at", "id"),
     )
 
@@ -28,6 +29,7 @@ class Plan(Entity, Base):
     description: Mapped[str | None]
     created_at: Mapped[datetime]
     latest_version: Mapped[int] = mapped_column(server_default=text("1"))
+    tier_progress: Mapped[str] = mapped_column(server_default=text("'reset'"))
 
 
 class PlanVersion(Scoped, Base):
@@ -45,10 +47,15 @@ class PlanVersion(Scoped, Base):
 
 
 class Price(Entity, Base):
+    """A price of a plan, or of one subscription to it, where it stands in for `overrides_price_id`: then its position
+    is below zero."""
+
     __tablename__ = "prices"
     __table_args__ = (
         scoped_key("plans", "plan_id"),
         scoped_key("features", "feature_id"),
+        scoped_key("subscriptions", "subscription_id"),
+        scoped_key("prices", "overrides_price_id"),
         UniqueConstraint("tenant_id", "environment_id", "plan_id", "position", name="uq_prices_position"),
         Index("ix_prices_newest", "tenant_id", "environment_id", "created_at", "id"),
     )
@@ -57,6 +64,8 @@ class Price(Entity, Base):
     feature_id: Mapped[str | None]
     position: Mapped[int]
     latest_version: Mapped[int]
+    subscription_id: Mapped[str | None]
+    overrides_price_id: Mapped[str | None]
     # Always there; it was added to a filled table.
     created_at: Mapped[datetime] = mapped_column(nullable=True)
 

@@ -1,4 +1,4 @@
-"""Billable quantities: the metered number of one subscription, period and price, with what it was computed from."""
+"""Billable quantities: the metered number of one subscription, segment and price, with what it was computed from."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +20,8 @@ class Quantity(Scoped, Base):
     subscription_id: Mapped[str] = mapped_column(primary_key=True)
     period_start: Mapped[datetime] = mapped_column(primary_key=True)
     price_id: Mapped[str] = mapped_column(primary_key=True)
+    segment_start: Mapped[datetime] = mapped_column(primary_key=True)
+    segment_end: Mapped[datetime]
     period_end: Mapped[datetime]
     price_version: Mapped[int]
     meter_id: Mapped[str]

@@ -49,15 +49,21 @@ class PlanRecord:
     prices: tuple[PriceRecord, ...]
     created_at: datetime
     version: int
+    tier_progress: str
 
 
 @dataclass(frozen=True)
 class PlanTerms:
-    """What prices take from their plan."""
+    """What prices take from their plan.
+
+    `tier_progress` says where usage prices begin after a change to the plan within a period: "reset" in the first tier,
+    "continue" where the usage of the period has got to.
+    """
 
     name: str
     currency: str
     billing_period: str
+    tier_progress: str = "reset"
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ def create_plan(
     now: datetime,
     plan_type: str = "recurring",
     description: str | None = None,
+    tier_progress: str = "reset",
 ) -> PlanRecord:
     """A plan with its prices. Conflict `plan_exists`, NotFound `feature_not_found` (field `prices[0].feature_id`)."""
     _require_features(session, scope, prices)
@@ -100,6 +107,7 @@ def create_plan(
         status="active",
         description=description,
         created_at=now,
+        tier_progress=tier_progress,
     )
     if not insert_new(session, Plan, values):
         raise Conflict("plan_exists", "a plan with this key exists", field="key", hint="Choose another key.")
@@ -144,7 +152,10 @@ def list_versions(
 def terms_of(session: Session, scope: Scope, plan_ids: Collection[str]) -> dict[str, PlanTerms]:
     """Plan id -> what its prices take from it."""
     rows = select(Plan).where(in_scope(Plan, scope), Plan.id.in_(plan_ids))
-    return {row.id: PlanTerms(row.name, row.currency, row.billing_period) for row in session.scalars(rows)}
+    return {
+        row.id: PlanTerms(row.name, row.currency, row.billing_period, row.tier_progress)
+        for row in session.scalars(rows)
+    }
 
 
 def require_active(plan: PlanRecord | Plan) -> None:
@@ -224,4 +235,5 @@ def _record(row: Plan, prices: tuple[PriceRecord, ...]) -> PlanRecord:
         prices=prices,
         created_at=row.created_at,
         version=row.latest_version,
+        tier_progress=row.tier_progress,
     )

@@ -14,7 +14,7 @@ from billing.price import price_to_json
 from billing.price_version import ApplyTo, PriceStatus
 from billing.scope import Scope
 from ledger.ids import new_id
-from ledger.models import Invoice, InvoiceLine, Plan, Price, PriceVersion, Subscription
+from ledger.models import Invoice, InvoiceLine, Plan, Price, PriceVersion, Subscription, SubscriptionChange
 from ledger.store.prices import PriceRecord, get_price, version_at
 from ledger.store.rows import in_scope, insert_new, scoped
 
@@ -35,6 +35,9 @@ def insert_price(
     now: datetime,
     effective_from: datetime | None = None,
     apply_to: ApplyTo = ApplyTo.EVERY_PERIOD,
+    *,
+    subscription_id: str | None = None,
+    overrides: str | None = None,
 ) -> PriceRecord:
     """Version 1 of a price of an existing plan; it came with the plan unless `apply_to` says otherwise."""
     record = PriceRecord(
@@ -49,11 +52,15 @@ def insert_price(
         effective_from=effective_from or now,
         apply_to=apply_to,
         created_at=now,
+        subscription_id=subscription_id,
+        overrides=overrides,
     )
     values = scoped(
         scope,
         id=record.id,
         plan_id=plan_id,
+        subscription_id=subscription_id,
+        overrides_price_id=overrides,
         feature_id=new.feature_id,
         position=position,
         latest_version=1,
@@ -84,7 +91,7 @@ def add_price(
     start = effective_from or now
     _require_open_periods(session, scope, plan_id, start, apply_to)
     last = session.scalar(select(func.max(Price.position)).where(in_scope(Price, scope), Price.plan_id == plan_id))
-    position = 0 if last is None else last + 1
+    position = 0 if last is None else max(last, -1) + 1
     return insert_price(session, scope, plan_id, new, position, now, start, apply_to)
 
 
@@ -239,10 +246,13 @@ def _require_open_periods(
 
 
 def _is_in_use(session: Session, scope: Scope, plan_id: str) -> bool:
-    """Whether anybody has subscribed to the plan or was billed by it."""
+    """Whether anybody has subscribed to the plan, has changed or will change to it, or was billed by it."""
     subscribed = select(Subscription.id).where(in_scope(Subscription, scope), Subscription.plan_id == plan_id)
+    named = select(SubscriptionChange.sequence).where(
+        in_scope(SubscriptionChange, scope), SubscriptionChange.plan_id == plan_id
+    )
     billed = select(InvoiceLine.id).where(in_scope(InvoiceLine, scope), _priced_by(scope, plan_id))
-    return any(session.scalar(rows.limit(1)) is not None for rows in (subscribed, billed))
+    return any(session.scalar(rows.limit(1)) is not None for rows in (subscribed, named, billed))
 
 
 def _priced_by(scope: Scope, plan_id: str) -> ColumnElement[bool]:

@@ -22,7 +22,7 @@ from ledger.store.rows import in_chunks, in_scope
 
 @dataclass(frozen=True)
 class PriceRecord:
-    """One version of a price."""
+    """One version of a price. `overrides` is the price of the plan that it stands in for in one subscription."""
 
     id: str
     version: int
@@ -35,6 +35,8 @@ class PriceRecord:
     effective_from: datetime
     apply_to: ApplyTo
     created_at: datetime
+    subscription_id: str | None = None
+    overrides: str | None = None
 
 
 def get_price(session: Session, scope: Scope, price_id: str, version: int | None = None) -> PriceRecord:
@@ -81,7 +83,7 @@ def list_prices(
     limit: int = DEFAULT_LIMIT,
 ) -> Page[PriceRecord]:
     """Prices in the versions in force at `at`, archived ones and those to come included, newest price first."""
-    rows = select(Price).where(in_scope(Price, scope))
+    rows = select(Price).where(in_scope(Price, scope), Price.subscription_id.is_(None))
     if plan_id is not None:
         rows = rows.where(Price.plan_id == plan_id)
     page = paginate(session, rows, Price.created_at, Price.id, lambda row: row, cursor, limit)
@@ -122,7 +124,8 @@ def _versions_of_plans(
     """Plan id -> the versions of each of its prices, in the plan's order."""
     found: dict[str, list[tuple[PriceRecord, ...]]] = {plan_id: [] for plan_id in plan_ids}
     for some in in_chunks(plan_ids):
-        rows = select(Price).where(in_scope(Price, scope), Price.plan_id.in_(some)).order_by(Price.position)
+        of_plans = and_(in_scope(Price, scope), Price.plan_id.in_(some), Price.subscription_id.is_(None))
+        rows = select(Price).where(of_plans).order_by(Price.position)
         prices = list(session.scalars(rows))
         versions = _versions(session, scope, prices)
         for price in prices:
@@ -154,6 +157,8 @@ def _record(price: Price, version: PriceVersion) -> PriceRecord:
         effective_from=version.effective_from,
         apply_to=ApplyTo(version.apply_to),
         created_at=version.created_at,
+        subscription_id=price.subscription_id,
+        overrides=price.overrides_price_id,
     )
 
 

@@ -1,33 +1,40 @@
-"""Subscriptions: a customer on a plan from a date."""
+"""Subscriptions: a customer on a plan from a date, with the history of its changes."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from billing.errors import Conflict, NotFound
-from billing.period import Schedule, parse_anchor, parse_interval
+from billing.errors import NotFound
+from billing.period import Period, Schedule, parse_anchor, parse_interval
 from billing.scope import Scope
+from billing.subscription import Life, SubscriptionStatus, periods_ending_in
 from ledger.ids import new_id
 from ledger.models import Subscription
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.customers import get_customer
 from ledger.store.plans import get_plan
-from ledger.store.rows import affected, in_scope, insert_new, scope_of, scoped
+from ledger.store.rows import in_scope, insert_new, scope_of, scoped
+from ledger.store.subscription_changes import ChangeRecord, NewChange, append, histories_of
+from ledger.store.subscription_status import has_plan, has_status
 
 
 @dataclass(frozen=True)
 class SubscriptionRecord:
-    """`billing_anchor` is "subscription_start", "calendar" or an instant in ISO 8601."""
+    """`billing_anchor` is "subscription_start", "calendar" or an instant in ISO 8601; `plan_id` is the first plan.
+
+    `end_date` is the end as the history has left it.
+    """
 
     id: str
     customer_id: str
     plan_id: str
-    status: str
     start_date: datetime
     end_date: datetime | None
+    trial_end: datetime | None
     billing_anchor: str
     interval: str
     timezone: str
@@ -35,11 +42,27 @@ class SubscriptionRecord:
     collection_method: str
     metadata: dict[str, str]
     created_at: datetime
+    history: tuple[ChangeRecord, ...]
 
     def schedule(self) -> Schedule:
         """The rules that make this subscription's periods. They do not know of `end_date`."""
         anchor = parse_anchor(self.billing_anchor)
         return Schedule(self.start_date, parse_interval(self.interval), anchor, self.timezone)
+
+    def life(self) -> Life:
+        """What became of it, in time."""
+        return Life(self.start_date, self.end_date, self.trial_end, self.plan_id, self.history)
+
+    def period_at(self, moment: datetime) -> Period | None:
+        """The billing period that holds a moment, cut at the end of the subscription; None outside of its time."""
+        if moment < self.start_date or (self.end_date is not None and self.end_date <= moment):
+            return None
+        period = self.schedule().period_at(moment)
+        return period if self.end_date is None else Period(period.start, min(period.end, self.end_date))
+
+    def periods_ending_in(self, start: datetime, end: datetime) -> Iterator[Period]:
+        """Its billing periods whose end e is in [start, end), the last one cut at the end of the subscription."""
+        return periods_ending_in(self.schedule(), self.end_date, start, end)
 
 
 def create_subscription(
@@ -52,13 +75,14 @@ def create_subscription(
     timezone: str,
     now: datetime,
     end_date: datetime | None = None,
+    trial_end: datetime | None = None,
     billing_anchor: str = "subscription_start",
     collection_method: str = "charge_automatically",
     metadata: Mapping[str, str] | None = None,
 ) -> SubscriptionRecord:
     """A new subscription in the plan's interval and currency; `customer_id` ours or external, `plan_id` id or key.
 
-    "scheduled" when it starts after `now`. NotFound `customer_not_found`, `plan_not_found`.
+    NotFound `customer_not_found`, `plan_not_found`.
     """
     customer = get_customer(session, scope, customer_id)
     plan = get_plan(session, scope, plan_id)
@@ -66,9 +90,9 @@ def create_subscription(
         id=new_id("sub", now),
         customer_id=customer.id,
         plan_id=plan.id,
-        status="scheduled" if start_date > now else "active",
         start_date=start_date,
         end_date=end_date,
+        trial_end=trial_end,
         billing_anchor=billing_anchor,
         interval=plan.interval,
         timezone=timezone,
@@ -76,9 +100,10 @@ def create_subscription(
         collection_method=collection_method,
         metadata=dict(metadata or {}),
         created_at=now,
+        history=(),
     )
     record.schedule()
-    values = scoped(scope, **{name: value for name, value in vars(record).items() if name != "metadata"})
+    values = scoped(scope, **{key: value for key, value in vars(record).items() if key not in {"metadata", "history"}})
     insert_new(session, Subscription, {**values, "meta": record.metadata})
     return get_subscription(session, scope, record.id)
 
@@ -87,13 +112,54 @@ def get_subscription(session: Session, scope: Scope, subscription_id: str) -> Su
     """NotFound `subscription_not_found`."""
     row = session.scalar(select(Subscription).where(in_scope(Subscription, scope), Subscription.id == subscription_id))
     if row is None:
-        raise NotFound("subscription_not_found", "no such subscription", field="subscription_id")
-    return _record(row)
+        raise _missing()
+    return _records(session, scope, [row])[0]
+
+
+def hold_subscription(session: Session, scope: Scope, subscription_id: str) -> SubscriptionRecord:
+    """The subscription, its row locked until the transaction ends. NotFound `subscription_not_found`.
+
+    Who changes it holds it, and who drafts or finalizes an invoice of it: so a change finds every final invoice, and a
+    final invoice every change.
+    """
+    rows = select(Subscription).where(in_scope(Subscription, scope), Subscription.id == subscription_id)
+    row = session.scalar(rows.with_for_update(key_share=True))
+    if row is None:
+        raise _missing()
+    return _records(session, scope, [row])[0]
+
+
+def change_subscription(
+    session: Session, scope: Scope, record: SubscriptionRecord, changes: Sequence[NewChange], actor: str, now: datetime
+) -> SubscriptionRecord:
+    """Adds to the history of a subscription that the caller holds; a change of the end date becomes its end date."""
+    append(session, scope, record.id, len(record.history), changes, actor, now)
+    ends = [change.values["end_date"] for change in changes if "end_date" in change.values]
+    if ends:
+        _set(session, scope, record.id, end_date=None if ends[-1] is None else datetime.fromisoformat(ends[-1]))
+    return get_subscription(session, scope, record.id)
+
+
+def update_subscription(
+    session: Session,
+    scope: Scope,
+    subscription_id: str,
+    *,
+    collection_method: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> SubscriptionRecord:
+    """Sets what is given; invoices that are there keep theirs. NotFound `subscription_not_found`."""
+    if collection_method is not None:
+        _set(session, scope, subscription_id, collection_method=collection_method)
+    if metadata is not None:
+        _set(session, scope, subscription_id, meta=dict(metadata))
+    return get_subscription(session, scope, subscription_id)
 
 
 def list_subscriptions(
     session: Session,
     scope: Scope,
+    now: datetime,
     *,
     customer_id: str | None = None,
     plan_id: str | None = None,
@@ -101,86 +167,63 @@ def list_subscriptions(
     cursor: str | None = None,
     limit: int = DEFAULT_LIMIT,
 ) -> Page[SubscriptionRecord]:
-    """Subscriptions, newest first; `customer_id` and `plan_id` are our ids."""
+    """Subscriptions, newest first; `customer_id` and `plan_id` are our ids, plan and status those of `now`."""
     rows = select(Subscription).where(in_scope(Subscription, scope))
     if customer_id is not None:
         rows = rows.where(Subscription.customer_id == customer_id)
     if plan_id is not None:
-        rows = rows.where(Subscription.plan_id == plan_id)
+        rows = rows.where(has_plan(plan_id, now))
     if status is not None:
-        rows = rows.where(Subscription.status == status)
-    return paginate(session, rows, Subscription.created_at, Subscription.id, _record, cursor, limit)
+        rows = rows.where(has_status(SubscriptionStatus(status), now))
+    page = paginate(session, rows, Subscription.created_at, Subscription.id, lambda row: row, cursor, limit)
+    return Page(_records(session, scope, page.items), page.next_cursor)
 
 
-def subscriptions_at(session: Session, scope: Scope, customer_id: str, moment: datetime) -> list[SubscriptionRecord]:
-    """A customer's subscriptions that had begun by `moment` and not ended, oldest first; our id."""
+def subscriptions_begun(session: Session, scope: Scope, customer_id: str, moment: datetime) -> list[SubscriptionRecord]:
+    """A customer's subscriptions that had begun by `moment`, ended ones included, oldest first; our id."""
     rows = select(Subscription).where(
-        in_scope(Subscription, scope),
-        Subscription.customer_id == customer_id,
-        Subscription.start_date <= moment,
-        or_(Subscription.end_date.is_(None), Subscription.end_date > moment),
+        in_scope(Subscription, scope), Subscription.customer_id == customer_id, Subscription.start_date <= moment
     )
-    return [_record(row) for row in session.scalars(rows.order_by(Subscription.start_date, Subscription.id))]
+    return _records(session, scope, list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id))))
 
 
 def billable(session: Session, start: datetime, end: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
     """Subscriptions of all environments that may have a period ending in [start, end), oldest first.
 
-    Candidates only: ended ones are among them, because the last period of a subscription may end long after it did.
-    The caller asks `schedule().ending_in(start, end)` and leaves out periods that start at `end_date` or later.
+    Candidates only: the caller asks each for `periods_ending_in(start, end)`.
     """
-    rows = select(Subscription).where(Subscription.start_date < end)
-    return [
-        (scope_of(row), record)
-        for row in session.scalars(rows.order_by(Subscription.start_date, Subscription.id))
-        if _may_bill(record := _record(row), start)
-    ]
+    not_over = or_(Subscription.end_date.is_(None), Subscription.end_date >= start)
+    rows = select(Subscription).where(Subscription.start_date < end, not_over)
+    found = list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id)))
+    by_scope: defaultdict[Scope, list[str]] = defaultdict(list)
+    for row in found:
+        by_scope[scope_of(row)].append(row.id)
+    histories = {scope: histories_of(session, scope, ids) for scope, ids in by_scope.items()}
+    return [(scope_of(row), _record(row, histories[scope_of(row)].get(row.id, ()))) for row in found]
 
 
-def cancel_subscription(
-    session: Session, scope: Scope, subscription_id: str, end_date: datetime, now: datetime
-) -> SubscriptionRecord:
-    """Ends a subscription at `end_date`; "cancelled" at once when that is not after `now`, else by `settle_statuses`.
-
-    NotFound `subscription_not_found`, Conflict `subscription_cancelled`.
-    """
-    found = get_subscription(session, scope, subscription_id)
-    values: dict[str, object] = {"end_date": end_date}
-    if end_date <= now:
-        values["status"] = "cancelled"
-    still_open = and_(
-        in_scope(Subscription, scope), Subscription.id == subscription_id, Subscription.status != "cancelled"
-    )
-    if affected(session, update(Subscription).where(still_open).values(values)) == 0:
-        raise Conflict("subscription_cancelled", "the subscription is cancelled already")
-    return get_subscription(session, scope, found.id)
+def _records(session: Session, scope: Scope, rows: Sequence[Subscription]) -> list[SubscriptionRecord]:
+    histories = histories_of(session, scope, [row.id for row in rows])
+    return [_record(row, histories.get(row.id, ())) for row in rows]
 
 
-def settle_statuses(session: Session, now: datetime) -> int:
-    """Lets time pass in all environments: scheduled ones that have begun are active, ended ones cancelled."""
-    ended = and_(Subscription.status != "cancelled", Subscription.end_date <= now)
-    begun = and_(Subscription.status == "scheduled", Subscription.start_date <= now)
-    return affected(session, update(Subscription).where(ended).values(status="cancelled")) + affected(
-        session, update(Subscription).where(begun).values(status="active")
-    )
+def _missing() -> NotFound:
+    return NotFound("subscription_not_found", "no such subscription", field="subscription_id")
 
 
-def _may_bill(record: SubscriptionRecord, start: datetime) -> bool:
-    if record.end_date is None or record.end_date > start:
-        return True
-    if record.end_date <= record.start_date:
-        return False
-    return record.schedule().period_at(record.end_date).end >= start
+def _set(session: Session, scope: Scope, subscription_id: str, **values: object) -> None:
+    this = and_(in_scope(Subscription, scope), Subscription.id == subscription_id)
+    session.execute(update(Subscription).where(this).values(values))
 
 
-def _record(row: Subscription) -> SubscriptionRecord:
+def _record(row: Subscription, history: tuple[ChangeRecord, ...]) -> SubscriptionRecord:
     return SubscriptionRecord(
         id=row.id,
         customer_id=row.customer_id,
         plan_id=row.plan_id,
-        status=row.status,
         start_date=row.start_date,
         end_date=row.end_date,
+        trial_end=row.trial_end,
         billing_anchor=row.billing_anchor,
         interval=row.interval,
         timezone=row.timezone,
@@ -188,4 +231,5 @@ def _record(row: Subscription) -> SubscriptionRecord:
         collection_method=row.collection_method,
         metadata=row.meta,
         created_at=row.created_at,
+        history=history,
     )

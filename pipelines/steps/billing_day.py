@@ -1,6 +1,6 @@
 """What a billing day holds: every subscription's period that ends in the window, with the state of its invoice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, select
@@ -10,6 +10,7 @@ from billing.instant import format_instant
 from billing.invoice import InvoiceStatus
 from billing.period import Period
 from billing.scope import Scope
+from billing.subscription import Segment
 from ledger.models import Invoice
 from ledger.store import subscriptions
 from ledger.store.rows import in_scope, scope_of
@@ -26,16 +27,16 @@ _TICK = timedelta(microseconds=1)
 class Due:
     """One period of a subscription to bill.
 
-    `service` is the part of the period in which the subscription ran, `full` the whole period of its calendar. They
-    differ where it began or ended in the middle: then usage is read for the service and flat prices are due for its
-    share. `invoice_id` and `status` are None until there is a draft.
+    `period` is the time in which the subscription ran, `full` the whole period of its calendar. They differ where it
+    began or ended in the middle: flat prices are due for the share. `segments` are the period, cut where the terms
+    changed. `invoice_id` and `status` are None until there is a draft.
     """
 
     scope: Scope
     subscription: SubscriptionRecord
     period: Period
-    service: Period
     full: Period
+    segments: tuple[Segment, ...]
     invoice_id: str | None = None
     status: InvoiceStatus | None = None
 
@@ -82,23 +83,18 @@ def billing_day(
         if not chosen.takes_subscription(scope, subscription.id):
             continue
         try:
-            for period in subscription.schedule().ending_in(start, min(end, due_by(scope) + _TICK)):
-                due = due_of(scope, subscription, period)
-                if due is not None:
-                    known = invoices.get((scope, subscription.id, period.start))
-                    found.append(due if known is None else _with_invoice(due, *known))
+            for period in subscription.periods_ending_in(start, min(end, due_by(scope) + _TICK)):
+                invoice_id, status = invoices.get((scope, subscription.id, period.start), (None, None))
+                found.append(replace(due_of(scope, subscription, period), invoice_id=invoice_id, status=status))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's alone
             failures.append(failure_of(scope, subscription.id, start, error))
     return BillingDay(tuple(found), tuple(failures))
 
 
-def due_of(scope: Scope, subscription: SubscriptionRecord, period: Period) -> Due | None:
-    """The period as something to bill; None where the subscription had ended before it began."""
-    ran_until = subscription.end_date or period.end
-    if ran_until <= period.start:
-        return None
-    service = Period(period.start, min(period.end, ran_until))
-    return Due(scope, subscription, period, service, subscription.schedule().full_period(period))
+def due_of(scope: Scope, subscription: SubscriptionRecord, period: Period) -> Due:
+    """A period of the subscription as something to bill."""
+    full = subscription.schedule().full_period(period)
+    return Due(scope, subscription, period, full, subscription.life().segments(period))
 
 
 def hold_if_open(session: Session, due: Due) -> bool:
@@ -110,10 +106,6 @@ def hold_if_open(session: Session, due: Due) -> bool:
     rows = select(Invoice.status).where(in_scope(Invoice, due.scope), of_period).with_for_update()
     status = session.scalar(rows)
     return status is None or status == InvoiceStatus.DRAFT.value
-
-
-def _with_invoice(due: Due, invoice_id: str, status: InvoiceStatus) -> Due:
-    return Due(due.scope, due.subscription, due.period, due.service, due.full, invoice_id, status)
 
 
 def _invoices(

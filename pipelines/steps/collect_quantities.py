@@ -18,7 +18,7 @@ from pipelines.steps.apply_corrections import apply_corrections
 from pipelines.steps.billing_day import Due, billing_day, hold_if_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.isolation import Failure, each_alone
-from pipelines.steps.plan_prices import Catalog, DuePrice
+from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.read_quantities import Wanted, read_many
 from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import supersede_duplicates
@@ -45,10 +45,10 @@ class Collected:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A period with what is wanted for each of its metered prices."""
+    """A period with what is wanted for each of its metered parts."""
 
     due: Due
-    wanted: tuple[tuple[DuePrice, Meter, Wanted], ...]
+    wanted: tuple[tuple[Part, Meter, Wanted], ...]
 
 
 def collect_quantities(
@@ -84,16 +84,18 @@ def collect_quantities(
     )
 
 
-def quantity_record(due: Due, price: DuePrice, meter: Meter, read: Quantity, now: datetime) -> QuantityRecord:
-    """What was read for a price, as it is recorded and priced."""
+def quantity_record(due: Due, part: Part, meter: Meter, read: Quantity, now: datetime) -> QuantityRecord:
+    """What was read for a part of a period, as it is recorded and priced."""
     # A maximum, minimum, average or latest of nothing is no number; there is nothing to charge for it.
     value = Decimal(0) if read.value is None else Decimal(canonical(read.value))
     return QuantityRecord(
         subscription_id=due.subscription.id,
         period_start=due.period.start,
         period_end=due.period.end,
-        price_id=price.record.id,
-        price_version=price.record.version,
+        segment_start=part.period.start,
+        segment_end=part.period.end,
+        price_id=part.price.record.id,
+        price_version=part.price.record.version,
         meter_id=meter.id,
         meter_version=meter.version,
         quantity=value,
@@ -115,9 +117,9 @@ def _readings(
         try:
             customer = names[due.scope, due.subscription.customer_id]
             wanted = [
-                (price, price.meter, Wanted(due.scope, price.meter, due.service, watermark, customer))
-                for price in catalog.prices_of(session, due)
-                if price.meter is not None
+                (part, part.price.meter, Wanted(due.scope, part.price.meter, part.period, watermark, customer))
+                for part in catalog.parts_of(session, due)
+                if part.price.meter is not None
             ]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this period's alone
             failures.append(due.failure(error))
@@ -146,25 +148,28 @@ def _record(
 ) -> int:
     due = reading.due
     known = {
-        record.price_id: record
+        (record.price_id, record.segment_start): record
         for record in quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
     }
     changed = 0
-    for price, meter, wanted in reading.wanted:
+    for part, meter, wanted in reading.wanted:
         if wanted in errors:
             raise errors[wanted]
-        record = quantity_record(due, price, meter, found[wanted], now)
-        if not _is_same(record, known.get(price.record.id)):
+        record = quantity_record(due, part, meter, found[wanted], now)
+        if not _is_same(record, known.pop((record.price_id, record.segment_start), None)):
             quantities.put_quantity(session, due.scope, record)
             changed += 1
-    return changed
+    # The period was cut otherwise when these were read.
+    for left in known.values():
+        quantities.remove_quantity(session, due.scope, left)
+    return changed + len(known)
 
 
 def _is_same(record: QuantityRecord, known: QuantityRecord | None) -> bool:
     """Whether the same events gave the same number under the same versions; when and from which builds may differ."""
     return known is not None and (
-        (known.price_version, known.meter_id, known.meter_version, known.period_end)
-        == (record.price_version, record.meter_id, record.meter_version, record.period_end)
+        (known.price_version, known.meter_id, known.meter_version, known.period_end, known.segment_end)
+        == (record.price_version, record.meter_id, record.meter_version, record.period_end, record.segment_end)
         and (known.quantity, known.events, known.quantity_hash)
         == (record.quantity, record.events, record.quantity_hash)
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from ledger.db import Ledger
-from ledger.store import invoices
+from ledger.store import invoices, subscriptions
 from pipelines.steps.billing_day import Due, billing_day
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.isolation import Failure, each_alone
@@ -33,13 +33,17 @@ def draft_invoices(
         day = billing_day(session, start, end, now, chosen)
     missing = [due for due in day.due if due.status is None]
 
-    def draft(session: Session, due: Due) -> str:
-        return invoices.ensure_draft(session, due.scope, due.subscription, due.period, now).id
+    def draft(session: Session, due: Due) -> str | None:
+        # Held, and read again: somebody may have ended the subscription since.
+        subscription = subscriptions.hold_subscription(session, due.scope, due.subscription.id)
+        if subscription.period_at(due.period.start) != due.period:
+            return None
+        return invoices.ensure_draft(session, due.scope, subscription, due.period, now).id
 
-    created, failures = each_alone(ledger, missing, draft, Due.failure)
+    made, failures = each_alone(ledger, missing, draft, Due.failure)
     return Drafted(
         due=len(day.due),
-        created=tuple(created),
+        created=tuple(invoice_id for invoice_id in made if invoice_id is not None),
         already_drafts=len(day.open) - len(missing),
         settled=len(day.due) - len(day.open),
         failures=(*day.failures, *failures),

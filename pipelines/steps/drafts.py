@@ -8,11 +8,12 @@ from billing.errors import Conflict, NotFound
 from billing.scope import Scope
 from ledger.store import invoices, subscriptions
 from ledger.store.invoices import InvoiceRecord
+from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.chosen import Chosen, cutoff
 from pipelines.steps.isolation import Failure, failure_of
 
-__all__ = ["Draft", "draft_failure", "drafts_of", "due_of_draft"]
+__all__ = ["Draft", "draft_failure", "drafts_of", "due_of_draft", "due_of_subscription"]
 
 Draft = tuple[Scope, InvoiceRecord]
 
@@ -36,10 +37,15 @@ def due_of_draft(session: Session, scope: Scope, draft: InvoiceRecord) -> Due:
     """
     if draft.subscription_id is None:
         raise NotFound("subscription_missing", "the draft belongs to no subscription")
-    due = due_of(scope, subscriptions.get_subscription(session, scope, draft.subscription_id), draft.period)
-    if due is None:
+    return due_of_subscription(scope, subscriptions.get_subscription(session, scope, draft.subscription_id), draft)
+
+
+def due_of_subscription(scope: Scope, subscription: SubscriptionRecord, draft: InvoiceRecord) -> Due:
+    """The same where the subscription is at hand. Conflict `subscription_ended`."""
+    period = subscription.period_at(draft.period.start)
+    if period is None:
         raise Conflict("subscription_ended", "the subscription ended before this period", hint="Void the draft.")
-    return due
+    return due_of(scope, subscription, period)
 
 
 def draft_failure(item: Draft, error: Exception) -> Failure:

@@ -12,10 +12,12 @@ from billing.invoice import InvoiceStatus
 from billing.meter import AggregationType, Filter, Meter
 from billing.period import Period
 from billing.scope import Scope
+from billing.subscription import SubscriptionStatus
 from ledger.db import Ledger
 from ledger.store import customers, event_corrections, invoices, meters, subscriptions
 from ledger.store.event_corrections import CorrectionRecord
 from ledger.store.invoices import InvoiceRecord
+from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.correct_event import amendment_identity, event_key
 from pipelines.steps.plan_prices import Catalog
@@ -58,7 +60,8 @@ class MeterOutcome:
     """What one version of a meter makes of the event. `reason` says why it counts nothing, None where it counts.
 
     `rollup` is the current one of the day; `rollup_is_current` says whether it knows what became of the event.
-    `unbilled_because`: `customer_unknown`, `no_subscription` or `no_price`, where nothing will bill it.
+    `unbilled_because` says why nothing will bill it: `customer_unknown`, `no_subscription`, `subscription_ended`,
+    `subscription_paused`, `in_trial` or `no_price`.
     """
 
     meter: Meter
@@ -184,7 +187,8 @@ def _billed(session: Session, scope: Scope, event: StoredEvent) -> _Billed:
         customer = customers.get_customer(session, scope, event.customer_id)
     except NotFound:
         return _Billed(tuple(listening), {}, "customer_unknown")
-    dues = list(_dues(session, scope, customer.id, event.timestamp))
+    begun = subscriptions.subscriptions_begun(session, scope, customer.id, event.timestamp)
+    dues = [due for each in begun if (due := _due_at(scope, each, event.timestamp)) is not None]
     known = invoices.of_periods(session, scope, [(due.subscription.id, due.period.start) for due in dues])
     catalog = Catalog()
     billing: dict[Meter, tuple[Billing, ...]] = {}
@@ -193,20 +197,33 @@ def _billed(session: Session, scope: Scope, event: StoredEvent) -> _Billed:
         for meter, one in _billings(session, catalog, due, invoice, event):
             if meter.event_name == event.event_name:
                 billing[meter] = (*billing.get(meter, ()), one)
-    return _Billed(tuple(dict.fromkeys([*listening, *billing])), billing, "no_price" if dues else "no_subscription")
+    reason = _unbilled_because([each.life().status_at(event.timestamp) for each in begun])
+    return _Billed(tuple(dict.fromkeys([*listening, *billing])), billing, reason)
 
 
-def _dues(session: Session, scope: Scope, customer_id: str, moment: datetime) -> Iterable[Due]:
-    for subscription in subscriptions.subscriptions_at(session, scope, customer_id, moment):
-        due = due_of(scope, subscription, subscription.schedule().period_at(moment))
-        if due is not None and moment in due.service:
-            yield due
+def _due_at(scope: Scope, subscription: SubscriptionRecord, moment: datetime) -> Due | None:
+    period = subscription.period_at(moment)
+    return None if period is None else due_of(scope, subscription, period)
+
+
+def _unbilled_because(statuses: Sequence[SubscriptionStatus]) -> str:
+    """Why subscriptions of these statuses bill nothing; one that runs has no price for the meter."""
+    if not statuses:
+        return "no_subscription"
+    for status, reason in (
+        (SubscriptionStatus.ACTIVE, "no_price"),
+        (SubscriptionStatus.PAUSED, "subscription_paused"),
+        (SubscriptionStatus.TRIALING, "in_trial"),
+    ):
+        if status in statuses:
+            return reason
+    return "subscription_ended"
 
 
 def _billings(
     session: Session, catalog: Catalog, due: Due, invoice: InvoiceRecord | None, event: StoredEvent
 ) -> Iterable[tuple[Meter, Billing]]:
-    open_ = Billing(BillingState.NOT_YET_BILLED, due.subscription.id, "", due.service, invoice, None, None)
+    open_ = Billing(BillingState.NOT_YET_BILLED, due.subscription.id, "", due.period, invoice, None, None)
     if invoice is not None and invoice.lines:
         for line in invoice.lines:
             if line.price_id is not None and line.meter_id is not None and event.timestamp in line.period:
@@ -215,12 +232,19 @@ def _billings(
                 state = _state(invoice.status, seen)
                 yield (
                     meter,
-                    replace(open_, state=state, price_id=line.price_id, line_id=line.id, watermark=line.watermark),
+                    replace(
+                        open_,
+                        state=state,
+                        price_id=line.price_id,
+                        period=line.period,
+                        line_id=line.id,
+                        watermark=line.watermark,
+                    ),
                 )
         return
-    for price in catalog.prices_of(session, due):
-        if price.meter is not None:
-            yield price.meter, replace(open_, price_id=price.record.id)
+    for part in catalog.parts_of(session, due):
+        if part.price.meter is not None and event.timestamp in part.period:
+            yield part.price.meter, replace(open_, price_id=part.price.record.id, period=part.period)
 
 
 def _state(status: InvoiceStatus, seen: bool) -> BillingState:

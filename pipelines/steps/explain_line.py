@@ -1,24 +1,22 @@
 """Use case: how a line of an invoice came about (M4): its arithmetic, its versions, and the events behind it."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from sqlalchemy.orm import Session
 
 from billing import explain
 from billing.errors import NotFound
 from billing.meter import Meter
-from billing.proration import share
-from billing.rating import rate
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import customers, invoices, meters, prices, quantities, subscriptions
+from ledger.store import customers, invoices, prices, quantities, subscriptions
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.prices import PriceRecord
+from pipelines.steps.recorded_parts import meter_of, rated_lines, recorded_parts
 from warehouse_sql.client import Warehouse
 from warehouse_sql.metered_events import MeteredPage, metered_events
 
-__all__ = ["LineExplanation", "explain_line", "line_events", "served_share"]
+__all__ = ["LineExplanation", "explain_line", "line_events"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def explain_line(ledger: Ledger, scope: Scope, invoice_id: str, line_id: str) ->
             line=line,
             text=_arithmetic(session, scope, invoice, line, price),
             price=price,
-            meter=_meter_of(session, scope, line),
+            meter=meter_of(session, scope, line),
             events=_events_counted(session, scope, invoice, line),
         )
 
@@ -68,22 +66,13 @@ def line_events(
     """
     with ledger.read() as session:
         invoice, line = _line_of(session, scope, invoice_id, line_id)
-        meter = _meter_of(session, scope, line)
+        meter = meter_of(session, scope, line)
         customer = customers.get_customer(session, scope, invoice.customer_id)
     if meter is None or line.watermark is None:
         return MeteredPage([], None)
     return metered_events(
         warehouse, scope, meter, line.period, customer.external_id, until=line.watermark, cursor=cursor, limit=limit
     )
-
-
-def served_share(session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord) -> Fraction | None:
-    """The part of the whole period that a fixed line was due for; None where that is all of it."""
-    if line.price_type != "fixed" or invoice.subscription_id is None:
-        return None
-    schedule = subscriptions.get_subscription(session, scope, invoice.subscription_id).schedule()
-    part = share(line.period, schedule.full_period(invoice.period))
-    return None if part == Fraction(1) else part
 
 
 def _line_of(session: Session, scope: Scope, invoice_id: str, line_id: str) -> tuple[InvoiceRecord, LineRecord]:
@@ -102,22 +91,22 @@ def _line_of(session: Session, scope: Scope, invoice_id: str, line_id: str) -> t
 def _arithmetic(
     session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord, price: PriceRecord | None
 ) -> str:
-    if price is None:
+    if price is None or invoice.subscription_id is None:
         return explain.explain_line(line, invoice.currency)
-    rated = rate(price.price, line.quantity, invoice.currency, served_share(session, scope, invoice, line))
+    schedule = subscriptions.get_subscription(session, scope, invoice.subscription_id).schedule()
+    parts = recorded_parts(session, scope, invoice)
+    again = rated_lines(invoice, parts, schedule.full_period(invoice.period))
+    rated = again[invoice.lines.index(line)]
     if (rated.total, rated.unrounded, rated.breakdown) == (line.amount, line.unrounded, line.breakdown):
         return explain.explain(price.price, rated, invoice.currency)
     # Other code has priced it: what it has left in the line is what was charged.
     return explain.explain_line(line, invoice.currency)
 
 
-def _meter_of(session: Session, scope: Scope, line: LineRecord) -> Meter | None:
-    return None if line.meter_id is None else meters.get_meter(session, scope, line.meter_id, line.meter_version)
-
-
 def _events_counted(session: Session, scope: Scope, invoice: InvoiceRecord, line: LineRecord) -> int | None:
     if line.quantity_hash is None or invoice.subscription_id is None:
         return None
     recorded = quantities.quantities_of(session, scope, invoice.subscription_id, invoice.period.start)
-    counted = [each for each in recorded if (each.price_id, each.quantity_hash) == (line.price_id, line.quantity_hash)]
+    of_line = (line.price_id, line.period.start, line.quantity_hash)
+    counted = [each for each in recorded if (each.price_id, each.segment_start, each.quantity_hash) == of_line]
     return counted[0].events if counted else None

@@ -9,13 +9,13 @@ from billing.invoice import InvoiceStatus
 from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, customers, invoices
+from ledger.store import audit, customers, invoices, subscriptions
 from ledger.store.invoice_numbers import hold_numbers
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import hold_prices
 from pipelines.steps.billing_day import hold_if_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, due_of_subscription
 from pipelines.steps.gate_invoices import (
     Gate,
     Outcome,
@@ -94,7 +94,11 @@ def finalize_draft(
         store_outcome(session, check_one_off(scope, draft), now)
         reasons = reasons_to_hold_one_off(session, scope, draft)
     else:
-        hold_prices(session, scope, due.subscription.plan_id, to_read=True)
+        for plan_id in sorted({segment.plan_id for segment in due.segments}):
+            hold_prices(session, scope, plan_id, to_read=True)
+        # Held, and read again: a change of the subscription is seen here, or finds the invoice final.
+        held = subscriptions.hold_subscription(session, scope, due.subscription.id)
+        due = due_of_subscription(scope, held, draft)
         # And the customer: an event of the period is corrected before this is decided, or finds the invoice final.
         found = customers.get_customer(session, scope, draft.customer_id)
         customers.hold_customers(session, scope, [found.external_id])

@@ -17,10 +17,10 @@ from billing.scope import Scope
 from ledger.store import customers, event_corrections, gates, quantities
 from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
-from ledger.store.prices import PriceRecord, prices_billed_in
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
 from pipelines.steps.isolation import Failure
+from pipelines.steps.plan_prices import Catalog, Part
 
 __all__ = [
     "ACCEPTED",
@@ -94,7 +94,7 @@ class Corrections:
     @classmethod
     def of(cls, session: Session, due: Due) -> "Corrections":
         customer = customers.get_customer(session, due.scope, due.subscription.customer_id)
-        return cls(*event_corrections.state_of(session, due.scope, customer.external_id, due.service.end))
+        return cls(*event_corrections.state_of(session, due.scope, customer.external_id, due.period.end))
 
 
 def quantities_hash(recorded: Sequence[QuantityRecord], corrections: Corrections) -> str:
@@ -106,10 +106,11 @@ def quantities_hash(recorded: Sequence[QuantityRecord], corrections: Corrections
                 {
                     "price": [quantity.price_id, quantity.price_version],
                     "meter": [quantity.meter_id, quantity.meter_version],
+                    "segment": [quantity.segment_start, quantity.segment_end],
                     "quantity": quantity.quantity,
                     "events": quantity.quantity_hash,
                 }
-                for quantity in sorted(recorded, key=lambda quantity: quantity.price_id)
+                for quantity in sorted(recorded, key=lambda quantity: (quantity.price_id, quantity.segment_start))
             ),
         ]
     )
@@ -150,8 +151,11 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[
         return ["the draft is not priced"]
     recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
     reasons = [] if _lines_use(invoice, recorded) else ["the quantities have changed since the draft was priced"]
-    if not _lines_are_priced_by(invoice, prices_billed_in(session, due.scope, due.subscription.plan_id, due.period)):
+    parts = Catalog().parts_of(session, due)
+    if not _lines_are_priced_by(invoice, parts):
         reasons.append("the prices have changed since the draft was priced")
+    elif invoice.period != due.period or not _lines_are_of(invoice, parts):
+        reasons.append("the subscription has changed since the draft was priced")
     corrections = Corrections.of(session, due)
     if corrections.applied < corrections.decided:
         reasons.append("a correction of the customer's events is not applied yet")
@@ -174,17 +178,25 @@ def reasons_to_hold_one_off(session: Session, scope: Scope, invoice: InvoiceReco
 
 
 def _lines_use(invoice: InvoiceRecord, recorded: Sequence[QuantityRecord]) -> bool:
-    known = {quantity.price_id: quantity for quantity in recorded}
+    known = {(quantity.price_id, quantity.segment_start): quantity for quantity in recorded}
     return all(
-        line.price_id in known
-        and (line.quantity, line.quantity_hash) == (known[line.price_id].quantity, known[line.price_id].quantity_hash)
+        (found := known.get((line.price_id or "", line.period.start))) is not None
+        and (line.quantity, line.quantity_hash) == (found.quantity, found.quantity_hash)
         for line in invoice.lines
         if line.price_type == "usage"
     )
 
 
-def _lines_are_priced_by(invoice: InvoiceRecord, prices: Sequence[PriceRecord]) -> bool:
-    return {(line.price_id, line.price_version) for line in invoice.lines} == {(p.id, p.version) for p in prices}
+def _lines_are_priced_by(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
+    priced = {(part.price.record.id, part.price.record.version) for part in parts}
+    return {(line.price_id, line.price_version) for line in invoice.lines} == priced
+
+
+def _lines_are_of(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
+    wanted = [(part.key, part.period, part.quantity if part.price.meter is None else None) for part in parts]
+    return wanted == [
+        (line.key, line.period, line.quantity if line.price_type == "fixed" else None) for line in invoice.lines
+    ]
 
 
 def _reason(gate: Gate, result: GateRecord | None, subject_hash: str) -> str | None:

@@ -38,10 +38,12 @@ __all__ = ["gate_quantities"]
 
 @dataclass(frozen=True)
 class _Looked:
-    """A period: its recorded quantities, what to read for each, the prices that have none, and what was corrected."""
+    """A period: its quantities by the key of their part, what to read for each, the parts that have none, and what was
+    corrected. `recorded` are all quantities of the period."""
 
     due: Due
     recorded: tuple[QuantityRecord, ...]
+    known: Mapping[str, QuantityRecord]
     wanted: Mapping[str, Wanted]
     missing: tuple[str, ...]
     corrections: Corrections
@@ -91,28 +93,31 @@ def gate_quantities(
 def _look(session: Session, catalog: Catalog, due: Due) -> _Looked:
     external_id = customers.get_customer(session, due.scope, due.subscription.customer_id).external_id
     recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
-    known = {record.price_id: record for record in recorded}
+    by_start = {(record.price_id, record.segment_start): record for record in recorded}
+    known: dict[str, QuantityRecord] = {}
     wanted: dict[str, Wanted] = {}
     missing: list[str] = []
-    for price in catalog.prices_of(session, due):
-        record = known.get(price.record.id)
-        if price.meter is None:
+    for part in catalog.parts_of(session, due):
+        meter = part.price.meter
+        record = by_start.get((part.price.record.id, part.period.start))
+        if meter is None:
             continue
-        if record is None or (record.meter_id, record.meter_version) != (price.meter.id, price.meter.version):
-            missing.append(price.record.id)
+        if record is None or (record.meter_id, record.meter_version) != (meter.id, meter.version):
+            missing.append(part.key)
         else:
-            wanted[record.price_id] = Wanted(due.scope, price.meter, due.service, record.watermark, external_id)
-    return _Looked(due, tuple(recorded), wanted, tuple(missing), Corrections.of(session, due))
+            known[part.key] = record
+            wanted[part.key] = Wanted(due.scope, meter, part.period, record.watermark, external_id)
+    return _Looked(due, tuple(recorded), known, wanted, tuple(missing), Corrections.of(session, due))
 
 
 def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, ...]:
     looked_at = quantities_hash(period.recorded, period.corrections)
     raw: dict[str, Quantity] = {}
-    for price_id, wanted in period.wanted.items():
+    for key, wanted in period.wanted.items():
         if wanted in seen.errors:
             raise seen.errors[wanted]
-        raw[price_id] = seen.raw[wanted]
-    unusable = {price_id: quantity.unusable for price_id, quantity in raw.items() if quantity.unusable}
+        raw[key] = seen.raw[wanted]
+    unusable = {key: quantity.unusable for key, quantity in raw.items() if quantity.unusable}
     acceptance_hash = content_hash([looked_at, unusable])
     accepted = gates.passed(session, period.due.scope, ACCEPTED, period.due.subject, acceptance_hash)
     problems = {
@@ -124,7 +129,7 @@ def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, 
         ],
         Gate.EVENTS_ARE_USABLE: []
         if accepted
-        else [f"{price_id}: {count} events without a usable value" for price_id, count in unusable.items()],
+        else [f"{key}: {count} events without a usable value" for key, count in unusable.items()],
     }
     return tuple(
         Outcome(
@@ -140,16 +145,15 @@ def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, 
 
 
 def _differences(period: _Looked, raw: Mapping[str, Quantity]) -> list[str]:
-    differences = [f"{price_id}: there is no quantity" for price_id in period.missing]
-    known = {record.price_id: record for record in period.recorded}
-    for price_id, quantity in raw.items():
-        record = known[price_id]
+    differences = [f"{key}: there is no quantity" for key in period.missing]
+    for key, quantity in raw.items():
+        record = period.known[key]
         counted = "0" if quantity.value is None else canonical(quantity.value)
         if (canonical(record.quantity), record.events) != (counted, quantity.events):
             differences.append(
-                f"{price_id}: recorded {canonical(record.quantity)} from {record.events} events, "
+                f"{key}: recorded {canonical(record.quantity)} from {record.events} events, "
                 f"the events say {counted} from {quantity.events}"
             )
         elif record.quantity_hash != quantity.quantity_hash:
-            differences.append(f"{price_id}: recorded from other events than there are")
+            differences.append(f"{key}: recorded from other events than there are")
     return differences

@@ -8,19 +8,17 @@ from sqlalchemy.orm import Session
 
 from billing.invoice import total
 from billing.money import format_decimal, round_amount
-from billing.proration import share
-from billing.rating import rate
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import invoices, prices, quantities
-from ledger.store.invoices import InvoiceRecord, LineRecord
-from pipelines.steps.billing_day import Due
+from ledger.store import invoices, quantities
+from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
 from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcome
 from pipelines.steps.isolation import each_alone
 from pipelines.steps.one_off_invoice import one_off_lines_again
 from pipelines.steps.plan_prices import Catalog
+from pipelines.steps.recorded_parts import rated_lines, recorded_parts
 
 __all__ = ["check_one_off", "gate_totals"]
 
@@ -66,16 +64,20 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
         yield "the draft is not priced"
         return
     due = due_of_draft(session, scope, invoice)
-    expected = {price.record.id for price in catalog.prices_of(session, due)}
-    if expected != {line.price_id for line in invoice.lines}:
+    if [part.key for part in catalog.parts_of(session, due)] != [line.key for line in invoice.lines]:
         yield "the lines are not the prices of the plan"
-    recorded = {q.price_id: q for q in quantities.quantities_of(session, scope, due.subscription.id, due.period.start)}
+    recorded = {
+        (each.price_id, each.segment_start): each.quantity
+        for each in quantities.quantities_of(session, scope, due.subscription.id, due.period.start)
+    }
     for line in invoice.lines:
-        if line.price_type == "usage" and (
-            line.price_id not in recorded or recorded[line.price_id].quantity != line.quantity
-        ):
+        key = (line.price_id or "", line.period.start)
+        if line.price_type == "usage" and recorded.get(key) != line.quantity:
             yield f"{line.key}: the quantity is not the recorded one"
-        yield from _rating_problems(session, due, invoice.currency, line)
+    again = rated_lines(invoice, recorded_parts(session, scope, invoice), due.full)
+    for line, rated in zip(invoice.lines, again, strict=True):
+        if (rated.total, rated.unrounded) != (line.amount, line.unrounded):
+            yield f"{line.key}: rated anew the amount is {rated.total}, not {line.amount}"
     yield from _sum_problems(invoice)
 
 
@@ -85,11 +87,3 @@ def _sum_problems(invoice: InvoiceRecord) -> Iterator[str]:
         yield f"the lines sum to {summed}, the total is {invoice.total}"
     if invoice.amount_due != max(summed, round_amount(Decimal(0), invoice.currency)):
         yield f"the amount due is {invoice.amount_due}"
-
-
-def _rating_problems(session: Session, due: Due, currency: str, line: LineRecord) -> Iterator[str]:
-    price = prices.price_of(session, due.scope, line).price
-    part = share(due.service, due.full) if line.price_type == "fixed" and due.service != due.full else None
-    rated = rate(price, line.quantity, currency, part)
-    if (rated.total, rated.unrounded) != (line.amount, line.unrounded):
-        yield f"{line.key}: rated anew the amount is {rated.total}, not {line.amount}"

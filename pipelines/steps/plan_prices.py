@@ -1,25 +1,54 @@
-"""Which prices a period is billed by, and which of them need usage."""
+"""Which prices a period is billed by, for which part of it, and which of them need usage."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from billing.instant import format_instant
 from billing.meter import Meter
 from billing.period import Period
 from billing.scope import Scope
-from ledger.store import features, meters, prices
+from billing.subscription import Override, Segment
+from ledger.store import features, meters, plans, prices
 from ledger.store.prices import PriceRecord
 from pipelines.steps.billing_day import Due
 
-__all__ = ["Catalog", "DuePrice"]
+__all__ = ["Catalog", "DuePrice", "Part"]
+
+_ONE = Decimal(1)
 
 
 @dataclass(frozen=True)
 class DuePrice:
-    """A price in the version that bills the period. `meter` is None where no usage is read for it."""
+    """A price in the version that bills the period. `meter` is None where no usage is read for it.
+
+    `continues` says that its plan's usage prices go on where the usage of the period has got to under other prices.
+    """
 
     record: PriceRecord
     meter: Meter | None
+    continues: bool = False
+
+    @property
+    def plan_price_id(self) -> str:
+        """The price of the plan that this is, or stands in for."""
+        return self.record.overrides or self.record.id
+
+
+@dataclass(frozen=True)
+class Part:
+    """A price over the time that it bills within a period: one line, found again by `key`.
+
+    `quantity` is the seats of a flat price, one for any other.
+    """
+
+    key: str
+    period: Period
+    price: DuePrice
+    quantity: Decimal
 
 
 class Catalog:
@@ -27,18 +56,58 @@ class Catalog:
 
     def __init__(self) -> None:
         self._prices: dict[tuple[Scope, str, Period], tuple[DuePrice, ...]] = {}
+        self._overrides: dict[tuple[Scope, Override], DuePrice] = {}
         self._meters: dict[tuple[Scope, str], Meter | None] = {}
+        self._continues: dict[tuple[Scope, str], bool] = {}
 
-    def prices_of(self, session: Session, due: Due) -> tuple[DuePrice, ...]:
-        """The prices of a period in the plan's order. NotFound where a feature or a meter is gone.
+    def parts_of(self, session: Session, due: Due) -> tuple[Part, ...]:
+        """What a period is billed by: each price over the time in which nothing changes for it, by segment and then in
+        the plan's order. NotFound where a feature or a meter is gone.
 
         `billing.price_version` says which version bills which period; what is archived by then is left out.
         """
-        key = (due.scope, due.subscription.plan_id, due.period)
+        found: list[Part] = []
+        last_of: dict[str, int] = {}
+        for segment in due.segments:
+            if not segment.billed:
+                continue
+            for part in self._of_segment(session, due, segment):
+                last = last_of.get(part.price.plan_price_id)
+                if last is not None and _goes_on(found[last], part):
+                    found[last] = replace(found[last], period=Period(found[last].period.start, part.period.end))
+                else:
+                    last_of[part.price.plan_price_id] = len(found)
+                    found.append(part)
+        return _keyed(found)
+
+    def _of_segment(self, session: Session, due: Due, segment: Segment) -> Iterator[Part]:
+        for price in self._prices_of(session, due, segment.plan_id):
+            override = segment.overrides.get(price.record.id)
+            billed = price if override is None else self._override(session, due.scope, override, price)
+            seats = segment.quantities.get(price.record.id, _ONE) if billed.record.price.is_flat else _ONE
+            yield Part(billed.record.id, segment.period, billed, seats)
+
+    def _prices_of(self, session: Session, due: Due, plan_id: str) -> tuple[DuePrice, ...]:
+        key = (due.scope, plan_id, due.period)
         if key not in self._prices:
-            billed = prices.prices_billed_in(session, due.scope, due.subscription.plan_id, due.period)
-            self._prices[key] = tuple(DuePrice(price, self._meter_of(session, due.scope, price)) for price in billed)
+            billed = prices.prices_billed_in(session, due.scope, plan_id, due.period)
+            continues = self._plan_continues(session, due.scope, plan_id)
+            self._prices[key] = tuple(
+                DuePrice(price, self._meter_of(session, due.scope, price), continues) for price in billed
+            )
         return self._prices[key]
+
+    def _override(self, session: Session, scope: Scope, override: Override, price: DuePrice) -> DuePrice:
+        if (scope, override) not in self._overrides:
+            record = prices.get_price(session, scope, override.price_id, override.version)
+            self._overrides[scope, override] = replace(price, record=record)
+        return self._overrides[scope, override]
+
+    def _plan_continues(self, session: Session, scope: Scope, plan_id: str) -> bool:
+        if (scope, plan_id) not in self._continues:
+            terms = plans.terms_of(session, scope, [plan_id])[plan_id]
+            self._continues[scope, plan_id] = terms.tier_progress == "continue"
+        return self._continues[scope, plan_id]
 
     def _meter_of(self, session: Session, scope: Scope, price: PriceRecord) -> Meter | None:
         if price.price.is_flat or price.feature_id is None:
@@ -49,3 +118,20 @@ class Catalog:
                 None if feature.meter_id is None else meters.get_meter(session, scope, feature.meter_id)
             )
         return self._meters[scope, price.feature_id]
+
+
+def _goes_on(last: Part, part: Part) -> bool:
+    return (last.period.end, last.price, last.quantity) == (part.period.start, part.price, part.quantity)
+
+
+def _keyed(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The price's id where it has one part, else with the start of each."""
+    ids = [part.price.record.id for part in parts]
+    several = {price_id for price_id in ids if ids.count(price_id) > 1} if len(set(ids)) < len(ids) else set()
+    return tuple(
+        replace(part, key=_key(part.key, part.period.start)) if part.key in several else part for part in parts
+    )
+
+
+def _key(price_id: str, start: datetime) -> str:
+    return f"{price_id}@{format_instant(start)}"

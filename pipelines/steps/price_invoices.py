@@ -4,19 +4,17 @@ A pure function of what is recorded (M3): no usage is read here, and the same in
 second run finds nothing to write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 
 from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
 from billing.invoice import LineDraft, content_hash, total
 from billing.price import price_to_json
-from billing.proration import share
-from billing.rating import rate
+from billing.rating import Rated
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import invoices, quantities
@@ -26,7 +24,8 @@ from pipelines.steps.billing_day import Due, hold_if_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
 from pipelines.steps.isolation import Failure, each_alone
-from pipelines.steps.plan_prices import Catalog, DuePrice
+from pipelines.steps.plan_prices import Catalog, Part
+from pipelines.steps.rate_parts import rate_parts
 
 __all__ = ["Priced", "PricedInvoice", "inputs_hash_of", "lines_for", "price_invoices"]
 
@@ -68,45 +67,46 @@ def price_invoices(
     return Priced(tuple(invoice for invoice in priced if invoice is not None), tuple(failures))
 
 
-def lines_for(due: Due, prices: Sequence[DuePrice], recorded: Sequence[QuantityRecord]) -> tuple[LineDraft, ...]:
-    """The lines of a period: one per price of the plan, in its order, each keyed by its price.
+def lines_for(due: Due, parts: Sequence[Part], recorded: Sequence[QuantityRecord]) -> tuple[LineDraft, ...]:
+    """The lines of a period: one per part, in their order.
 
-    NotFound `quantity_missing` where a metered price has no quantity, or one of another version of price or meter.
+    NotFound `quantity_missing` where a metered part has no quantity, or one of another version of price or meter.
     """
-    known = {quantity.price_id: quantity for quantity in recorded}
-    return tuple(
-        _fixed_line(due, price) if price.meter is None else _usage_line(due, price, known.get(price.record.id))
-        for price in prices
-    )
+    known = {(quantity.price_id, quantity.segment_start): quantity for quantity in recorded}
+    read = [_quantity_of(part, known) for part in parts]
+    numbers = [part.quantity if found is None else found.quantity for part, found in zip(parts, read, strict=True)]
+    rated = rate_parts(parts, numbers, due.subscription.currency, due.full)
+    return tuple(_line(*three) for three in zip(parts, read, rated, strict=True))
 
 
-def inputs_hash_of(due: Due, prices: Sequence[DuePrice], lines: Sequence[LineDraft], code_version: str) -> str:
-    """Stands for everything that the lines of a period were made from (M3); `prices` and `lines` in the same order."""
+def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], code_version: str) -> str:
+    """Stands for everything that the lines of a period were made from (M3); `parts` and `lines` in the same order."""
     subscription = due.subscription
     return content_hash(
         {
             "code_version": code_version,
             "subscription": {
                 "id": subscription.id,
-                "plan_id": subscription.plan_id,
                 "currency": subscription.currency,
                 "interval": subscription.interval,
                 "billing_anchor": subscription.billing_anchor,
                 "timezone": subscription.timezone,
             },
             "period": due.period,
-            "service": due.service,
             "full": due.full,
+            "segments": due.segments,
             "prices": [
                 {
-                    "id": price.record.id,
-                    "version": price.record.version,
-                    "spec": price_to_json(price.record.price),
-                    "meter": None if price.meter is None else {"id": price.meter.id, "version": price.meter.version},
+                    "id": part.price.record.id,
+                    "version": part.price.record.version,
+                    "spec": price_to_json(part.price.record.price),
+                    "meter": None if part.price.meter is None else [part.price.meter.id, part.price.meter.version],
+                    "continues": part.price.continues,
+                    "period": part.period,
                     "quantity": line.quantity,
                     "quantity_hash": line.quantity_hash,
                 }
-                for price, line in zip(prices, lines, strict=True)
+                for part, line in zip(parts, lines, strict=True)
             ],
         }
     )
@@ -120,10 +120,10 @@ def _price(
         # Another run finalized it since the drafts were listed.
         return None
     draft = invoices.get_invoice(session, scope, draft.id)
-    prices = catalog.prices_of(session, due)
+    parts = catalog.parts_of(session, due)
     recorded = quantities.quantities_of(session, scope, due.subscription.id, draft.period.start)
-    lines = lines_for(due, prices, recorded)
-    inputs = inputs_hash_of(due, prices, lines, code_version)
+    lines = lines_for(due, parts, recorded)
+    inputs = inputs_hash_of(due, parts, lines, code_version)
     changed = inputs != draft.inputs_hash or lines != _as_drafts(draft)
     if changed:
         watermark = min((line.watermark for line in lines if line.watermark is not None), default=None)
@@ -132,57 +132,40 @@ def _price(
     return PricedInvoice(scope, draft.id, due.subscription.id, draft.currency, amount, len(lines), changed)
 
 
-def _fixed_line(due: Due, price: DuePrice) -> LineDraft:
-    record = price.record
-    part = share(due.service, due.full)
-    rated = rate(record.price, Decimal(1), due.subscription.currency, None if part == Fraction(1) else part)
-    return LineDraft(
-        key=record.id,
-        display_name=record.display_name,
-        price_type="fixed",
-        quantity=Decimal(1),
-        amount=rated.total,
-        unrounded=rated.unrounded,
-        period=due.service,
-        price_id=record.id,
-        price_version=record.version,
-        meter_id=None,
-        meter_version=None,
-        breakdown=rated.breakdown,
-        watermark=None,
-        quantity_hash=None,
-    )
-
-
-def _usage_line(due: Due, price: DuePrice, quantity: QuantityRecord | None) -> LineDraft:
-    record, meter = price.record, price.meter
-    if (
-        quantity is None
-        or meter is None
-        or (quantity.price_version, quantity.meter_id, quantity.meter_version)
-        != (record.version, meter.id, meter.version)
+def _quantity_of(part: Part, known: Mapping[tuple[str, datetime], QuantityRecord]) -> QuantityRecord | None:
+    record, meter = part.price.record, part.price.meter
+    if meter is None:
+        return None
+    found = known.get((record.id, part.period.start))
+    if found is None or (
+        (found.price_version, found.meter_id, found.meter_version, found.segment_end)
+        != (record.version, meter.id, meter.version, part.period.end)
     ):
         raise NotFound(
             "quantity_missing",
             f"there is no quantity for {record.id} version {record.version}",
             hint="Run billable_quantities for this billing day.",
         )
-    rated = rate(record.price, quantity.quantity, due.subscription.currency)
+    return found
+
+
+def _line(part: Part, quantity: QuantityRecord | None, rated: Rated) -> LineDraft:
+    record = part.price.record
     return LineDraft(
-        key=record.id,
+        key=part.key,
         display_name=record.display_name,
-        price_type="usage",
-        quantity=quantity.quantity,
+        price_type="fixed" if quantity is None else "usage",
+        quantity=part.quantity if quantity is None else quantity.quantity,
         amount=rated.total,
         unrounded=rated.unrounded,
-        period=due.service,
+        period=part.period,
         price_id=record.id,
         price_version=record.version,
-        meter_id=meter.id,
-        meter_version=meter.version,
+        meter_id=None if quantity is None else quantity.meter_id,
+        meter_version=None if quantity is None else quantity.meter_version,
         breakdown=rated.breakdown,
-        watermark=quantity.watermark,
-        quantity_hash=quantity.quantity_hash,
+        watermark=None if quantity is None else quantity.watermark,
+        quantity_hash=None if quantity is None else quantity.quantity_hash,
     )
 
 

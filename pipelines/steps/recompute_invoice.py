@@ -20,17 +20,18 @@ from billing.money import format_decimal, round_amount
 from billing.period import Period
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import customers, gates, invoices, meters, prices, quantities, subscriptions
+from ledger.store import customers, gates, invoices, quantities, subscriptions
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.quantities import QuantityRecord
-from pipelines.steps.billing_day import Due
+from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import quantity_record
 from pipelines.steps.gate_invoices import Gate, invoice_hash
 from pipelines.steps.one_off_invoice import one_off_inputs_hash, one_off_lines_again
-from pipelines.steps.plan_prices import DuePrice
+from pipelines.steps.plan_prices import Part
 from pipelines.steps.price_invoices import inputs_hash_of, lines_for
 from pipelines.steps.read_quantities import Wanted, read_many
+from pipelines.steps.recorded_parts import recorded_parts
 from warehouse_sql.client import Warehouse
 from warehouse_sql.instants import FAR_FUTURE
 from warehouse_sql.usage import Quantity
@@ -87,11 +88,11 @@ class RecomputedInvoice:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What the invoice names: its period, and for each line the price, the meter and what to read."""
+    """What the invoice names: its period, and for each line its part and what to read."""
 
     invoice: InvoiceRecord
     due: Due
-    prices: tuple[DuePrice, ...]
+    parts: tuple[Part, ...]
     wanted: tuple[Wanted | None, ...]
     counted: tuple[QuantityRecord | None, ...]
 
@@ -118,7 +119,7 @@ def recompute_invoice(
         compared = [_compared(stored, *pair, None, None, None) for pair in zip(stored.lines, lines, strict=True)]
     else:
         lines, compared = _from_events(warehouse, recorded, now)
-        inputs = partial(inputs_hash_of, recorded.due, recorded.prices)
+        inputs = partial(inputs_hash_of, recorded.due, recorded.parts)
     again = _again(stored, lines, inputs(lines, stored.code_version or ""))
     return RecomputedInvoice(
         stored=stored,
@@ -142,7 +143,7 @@ def _from_events(
         raise error
     read = tuple(None if one is None else answers.found[one] for one in recorded.wanted)
     with_late = tuple(None if one is None else answers.found[_with_late_ones(one)] for one in recorded.wanted)
-    lines = lines_for(recorded.due, recorded.prices, list(_quantities(recorded, read, now)))
+    lines = lines_for(recorded.due, recorded.parts, list(_quantities(recorded, read, now)))
     return lines, [
         _compared(recorded.invoice, *five)
         for five in zip(recorded.invoice.lines, lines, recorded.counted, read, with_late, strict=True)
@@ -157,29 +158,24 @@ def _finalized_hash(session: Session, scope: Scope, invoice: InvoiceRecord) -> s
 
 def _recorded(session: Session, scope: Scope, invoice: InvoiceRecord, subscription_id: str) -> _Recorded:
     subscription = subscriptions.get_subscription(session, scope, subscription_id)
-    service = invoice.lines[0].period if invoice.lines else invoice.period
-    due = Due(scope, subscription, invoice.period, service, subscription.schedule().full_period(invoice.period))
+    due = due_of(scope, subscription, invoice.period)
     external_id = customers.get_customer(session, scope, invoice.customer_id).external_id
     known = {
-        (each.price_id, each.quantity_hash): each
+        (each.price_id, each.segment_start, each.quantity_hash): each
         for each in quantities.quantities_of(session, scope, subscription.id, invoice.period.start)
     }
-    found = tuple(
-        DuePrice(prices.price_of(session, scope, line), _meter(session, scope, line)) for line in invoice.lines
-    )
+    parts = recorded_parts(session, scope, invoice)
     return _Recorded(
         invoice=invoice,
         due=due,
-        prices=found,
+        parts=parts,
         wanted=tuple(
-            _wanted(scope, price.meter, line, external_id) for price, line in zip(found, invoice.lines, strict=True)
+            _wanted(scope, part.price.meter, line, external_id) for part, line in zip(parts, invoice.lines, strict=True)
         ),
-        counted=tuple(known.get((line.price_id or "", line.quantity_hash or "")) for line in invoice.lines),
+        counted=tuple(
+            known.get((line.price_id or "", line.period.start, line.quantity_hash or "")) for line in invoice.lines
+        ),
     )
-
-
-def _meter(session: Session, scope: Scope, line: LineRecord) -> Meter | None:
-    return None if line.meter_id is None else meters.get_meter(session, scope, line.meter_id, line.meter_version)
 
 
 def _wanted(scope: Scope, meter: Meter | None, line: LineRecord, external_id: str) -> Wanted | None:
@@ -193,9 +189,9 @@ def _with_late_ones(wanted: Wanted) -> Wanted:
 
 
 def _quantities(recorded: _Recorded, read: Sequence[Quantity | None], now: datetime) -> Iterator[QuantityRecord]:
-    for price, quantity in zip(recorded.prices, read, strict=True):
-        if price.meter is not None and quantity is not None:
-            yield quantity_record(recorded.due, price, price.meter, quantity, now)
+    for part, quantity in zip(recorded.parts, read, strict=True):
+        if part.price.meter is not None and quantity is not None:
+            yield quantity_record(recorded.due, part, part.price.meter, quantity, now)
 
 
 def _again(invoice: InvoiceRecord, lines: Sequence[LineDraft], inputs_hash: str) -> InvoiceRecord:

@@ -72,34 +72,32 @@ def upcoming_invoice(
     """
     with ledger.read() as session:
         due = _running(scope, subscriptions.get_subscription(session, scope, subscription_id), now)
-        prices = Catalog().prices_of(session, due)
+        parts = Catalog().parts_of(session, due)
         customer = customers.get_customer(session, scope, due.subscription.customer_id).external_id
     watermark = safe_watermark(warehouse)
     metered = [
-        (price, price.meter, Wanted(scope, price.meter, due.service, FAR_FUTURE, customer))
-        for price in prices
-        if price.meter is not None
+        (part, part.price.meter, Wanted(scope, part.price.meter, part.period, FAR_FUTURE, customer))
+        for part in parts
+        if part.price.meter is not None
     ]
     answers = read_many(warehouse, (wanted for _, _, wanted in metered), rollups=True)
     for error in answers.errors.values():
         raise error
     read = {wanted: replace(quantity, watermark=watermark) for wanted, quantity in answers.found.items()}
-    recorded = [quantity_record(due, price, meter, read[wanted], now) for price, meter, wanted in metered]
-    lines = tuple(_named(line) for line in lines_for(due, prices, recorded))
+    recorded = [quantity_record(due, part, meter, read[wanted], now) for part, meter, wanted in metered]
+    lines = tuple(_named(line) for line in lines_for(due, parts, recorded))
     return UpcomingInvoice(due, lines, _readings(read), now, watermark)
 
 
 def _running(scope: Scope, subscription: SubscriptionRecord, now: datetime) -> Due:
-    ended = subscription.end_date is not None and subscription.end_date <= max(now, subscription.start_date)
-    period = subscription.schedule().period_at(max(now, subscription.start_date))
-    due = None if ended else due_of(scope, subscription, period)
-    if due is None:
+    period = subscription.period_at(max(now, subscription.start_date))
+    if period is None:
         raise Conflict(
             "subscription_ended",
             "The subscription has ended: no period of it is running.",
             hint=f"GET /api/v1/subscriptions/{subscription.id}/periods names the invoice of each that was.",
         )
-    return due
+    return due_of(scope, subscription, period)
 
 
 def _named(line: LineDraft) -> LineRecord:
@@ -116,5 +114,5 @@ def _readings(read: Mapping[Wanted, Quantity]) -> tuple[MeterReading, ...]:
             len(quantity.builds),
             quantity.raw_days,
         )
-        for wanted, quantity in sorted(read.items(), key=lambda item: item[0].meter.id)
+        for wanted, quantity in sorted(read.items(), key=lambda item: (item[0].meter.id, item[0].period))
     )

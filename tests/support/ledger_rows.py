@@ -139,6 +139,8 @@ def a_quantity(subscription_id: str, plan: plans.PlanRecord, **other: Any) -> Qu
         "subscription_id": subscription_id,
         "period_start": JANUARY.start,
         "period_end": JANUARY.end,
+        "segment_start": other.get("period_start", JANUARY.start),
+        "segment_end": JANUARY.end,
         "price_id": plan.prices[1].id,
         "price_version": 1,
         "meter_id": "meter_requests",

@@ -19,6 +19,7 @@ from billing.ports import PaymentEntry
 from billing.price import parse_price
 from billing.price_version import ApplyTo
 from billing.scope import Scope
+from billing.subscription import ChangeKind
 from ledger.db import Ledger
 from ledger.page import Page
 from ledger.store import (
@@ -42,9 +43,11 @@ from ledger.store import (
     prices,
     quantities,
     sessions,
+    subscription_changes,
     subscriptions,
     tenants,
 )
+from ledger.store.subscription_changes import NewChange
 from tests.support.ledger_rows import (
     BOX,
     FEBRUARY,
@@ -70,6 +73,8 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     customer = a_customer(session, scope)
     plan = a_plan(session, scope)
     subscription = a_subscription(session, scope, customer_id=customer.id, plan_id=plan.id)
+    change = NewChange(ChangeKind.PAUSED, FEBRUARY.end)
+    subscription = subscriptions.change_subscription(session, scope, subscription, [change], "me", NOW)
     quantities.put_quantity(session, scope, a_quantity(subscription.id, plan))
     invoice = invoices.ensure_draft(session, scope, subscription, JANUARY, NOW)
     priced(session, scope, invoice.id)
@@ -159,10 +164,16 @@ READS: dict[str, Call] = {
         s, scope, have.subscription.id
     ),
     "subscriptions.list_subscriptions": lambda s, scope, have: subscriptions.list_subscriptions(
-        s, scope, customer_id=have.customer.id
+        s, scope, NOW, customer_id=have.customer.id
     ),
-    "subscriptions.subscriptions_at": lambda s, scope, have: subscriptions.subscriptions_at(
+    "subscriptions.subscriptions_begun": lambda s, scope, have: subscriptions.subscriptions_begun(
         s, scope, have.customer.id, JANUARY.start
+    ),
+    "subscriptions.hold_subscription": lambda s, scope, have: subscriptions.hold_subscription(
+        s, scope, have.subscription.id
+    ),
+    "subscription_changes.histories_of": lambda s, scope, have: subscription_changes.histories_of(
+        s, scope, [have.subscription.id]
     ),
     "event_corrections.by_event_key": lambda s, scope, have: event_corrections.by_event_key(
         s, scope, [have.correction.event_key]
@@ -264,8 +275,8 @@ WRITES: dict[str, Call] = {
     "subscriptions.create_subscription": lambda s, scope, have: a_subscription(
         s, scope, customer_id=have.customer.id, plan_id=have.plan.id
     ),
-    "subscriptions.cancel_subscription": lambda s, scope, have: subscriptions.cancel_subscription(
-        s, scope, have.subscription.id, NOW, NOW
+    "subscriptions.update_subscription": lambda s, scope, have: subscriptions.update_subscription(
+        s, scope, have.subscription.id, metadata={"x": "y"}
     ),
     "invoices.replace_lines": lambda s, scope, have: invoices.replace_lines(
         s, scope, have.invoice.id, [a_line(have.price.id)], "h", NOW, "1", NOW
@@ -356,6 +367,9 @@ NAME_NO_ROW = {
 INNER = {
     "price_changes.insert_price",
     "quantities.put_quantity",
+    "quantities.remove_quantity",
+    "subscriptions.change_subscription",
+    "subscription_changes.append",
     "invoices.create_one_off",
     "invoices.ensure_draft",
     "invoice_lines.write_lines",

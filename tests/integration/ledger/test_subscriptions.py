@@ -5,11 +5,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
 
 from billing.errors import Conflict, NotFound
+from billing.subscription import ChangeKind, SubscriptionStatus
 from ledger.db import Ledger
+from ledger.models import SubscriptionChange
 from ledger.store import quantities, subscriptions
+from ledger.store.subscription_changes import NewChange
 from tests.support.ledger_rows import (
     FEBRUARY,
     JANUARY,
@@ -28,7 +32,7 @@ def test_a_subscription_has_its_plans_interval_and_currency_and_lays_out_periods
         scope = a_scope(session)
         made = a_subscription(session, scope, metadata={"contract_id": "CNT-1"})
         assert subscriptions.get_subscription(session, scope, made.id) == made
-    assert (made.interval, made.currency, made.status) == ("P1M", "USD", "active")
+    assert (made.interval, made.currency, made.history) == ("P1M", "USD", ())
     assert made.schedule().period_at(NOW) == JANUARY
 
 
@@ -50,26 +54,46 @@ def test_customer_and_plan_may_be_named_by_the_callers_own_words(ledger: Ledger)
             a_subscription(session, scope, customer_id="acme", plan_id="none")
 
 
-def test_time_makes_a_scheduled_subscription_active_and_an_ended_one_cancelled(ledger: Ledger) -> None:
-    with ledger.begin() as session:
-        scope = a_scope(session)
-        made = a_subscription(session, scope, start_date=later(days=1), end_date=later(days=9))
-        seen = [made.status]
-        for days in (0, 1, 8, 9):
-            subscriptions.settle_statuses(session, later(days=days))
-            seen.append(subscriptions.get_subscription(session, scope, made.id).status)
-    assert seen == ["scheduled", "scheduled", "active", "active", "cancelled"]
+def at(day: int) -> datetime:
+    return datetime(2026, 1, day, tzinfo=UTC)
 
 
-def test_a_subscription_is_cancelled_now_or_later_but_once(ledger: Ledger) -> None:
+def test_a_history_grows_and_never_changes(ledger: Ledger) -> None:
     with ledger.begin() as session:
         scope = a_scope(session)
         made = a_subscription(session, scope)
-        planned = subscriptions.cancel_subscription(session, scope, made.id, later(days=5), NOW)
-        assert (planned.status, planned.end_date) == ("active", later(days=5))
-        assert subscriptions.cancel_subscription(session, scope, made.id, NOW, NOW).status == "cancelled"
-        with pytest.raises(Conflict, match="cancelled already"):
-            subscriptions.cancel_subscription(session, scope, made.id, NOW, NOW)
+        paused = NewChange(ChangeKind.PAUSED, at(10), reason="on holiday")
+        once = subscriptions.change_subscription(session, scope, made, [paused], "key_1", NOW)
+        resumed = NewChange(ChangeKind.RESUMED, at(15))
+        twice = subscriptions.change_subscription(session, scope, once, [resumed], "key_2", later(days=1))
+    assert [(c.sequence, c.kind, c.effective_at, c.reason, c.actor, c.created_at) for c in twice.history] == [
+        (1, "paused", at(10), "on holiday", "key_1", NOW),
+        (2, "resumed", at(15), None, "key_2", later(days=1)),
+    ]
+    for statement in (update(SubscriptionChange).values(kind="resumed"), delete(SubscriptionChange)):
+        with pytest.raises(IntegrityError), ledger.begin() as session:
+            session.execute(statement)
+
+
+def test_who_has_not_seen_the_last_change_adds_none(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        made = a_subscription(session, scope)
+        change = NewChange(ChangeKind.PAUSED, NOW)
+        subscriptions.change_subscription(session, scope, made, [change], "key_1", NOW)
+        with pytest.raises(Conflict, match="somebody else"):
+            subscriptions.change_subscription(session, scope, made, [change], "key_1", NOW)
+
+
+def test_an_end_in_the_history_is_the_end_of_the_subscription(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        made = a_subscription(session, scope)
+        ended = NewChange(ChangeKind.CANCELLED, at(25), {"end_date": at(25).isoformat(), "previous_end_date": None})
+        cancelled = subscriptions.change_subscription(session, scope, made, [ended], "key_1", NOW)
+        assert cancelled.end_date == at(25)
+        back = NewChange(ChangeKind.CANCELLATION_WITHDRAWN, NOW, {"end_date": None}, withdraws=1)
+        assert subscriptions.change_subscription(session, scope, cancelled, [back], "key_1", NOW).end_date is None
 
 
 @pytest.mark.parametrize(
@@ -78,8 +102,8 @@ def test_a_subscription_is_cancelled_now_or_later_but_once(ledger: Ledger) -> No
         pytest.param("2025-12-01", None, True, id="running"),
         pytest.param("2026-02-01", None, True, id="its first period may be short"),
         pytest.param("2026-03-01", None, False, id="begins after"),
-        pytest.param("2026-01-01", "2026-01-10", True, id="ended within the period that ends on 1 February"),
-        pytest.param("2025-12-01", "2026-01-01", True, id="ended where the period ended"),
+        pytest.param("2026-01-01", "2026-01-10", False, id="its last period ended with it"),
+        pytest.param("2025-12-01", "2026-02-01", True, id="ends where the window begins"),
         pytest.param("2025-11-01", "2025-12-10", False, id="ended periods ago"),
         pytest.param("2026-01-05", "2026-01-05", False, id="never ran"),
     ],
@@ -103,17 +127,56 @@ def test_lists_are_filtered_by_customer_plan_and_status(ledger: Ledger) -> None:
     with ledger.begin() as session:
         scope = a_scope(session)
         first = a_subscription(session, scope)
+        other = a_plan(session, scope, "other", "meter_other")
         second = a_subscription(
             session, scope, customer_id=a_customer(session, scope, "b").id, plan_id=first.plan_id, now=later(days=1)
         )
-        subscriptions.cancel_subscription(session, scope, second.id, NOW, NOW)
+        moved = NewChange(ChangeKind.PLAN_CHANGED, at(15), {"plan_id": other.id})
+        subscriptions.change_subscription(session, scope, second, [moved], "key_1", NOW)
 
-        def ids(**wanted: str) -> list[str]:
-            return [found.id for found in subscriptions.list_subscriptions(session, scope, **wanted).items]  # type: ignore[arg-type]
+        def ids(when: datetime, **wanted: str) -> list[str]:
+            return [found.id for found in subscriptions.list_subscriptions(session, scope, when, **wanted).items]  # type: ignore[arg-type]
 
-        assert ids(plan_id=first.plan_id) == [second.id, first.id]
-        assert ids(customer_id=first.customer_id) == [first.id]
-        assert ids(status="cancelled") == [second.id]
+        assert ids(at(14), plan_id=first.plan_id) == [second.id, first.id]
+        assert ids(at(15), plan_id=first.plan_id) == [first.id]
+        assert ids(at(15), plan_id=other.id) == [second.id]
+        assert ids(NOW, customer_id=first.customer_id) == [first.id]
+
+
+def test_a_filter_by_status_is_right_at_any_moment_without_a_job(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        made = a_subscription(session, scope, start_date=at(2), end_date=at(28), trial_end=at(8))
+        changes = [
+            NewChange(ChangeKind.PAUSED, at(5)),
+            NewChange(ChangeKind.RESUMED, at(6)),
+            NewChange(ChangeKind.PAUSED, at(12)),
+            NewChange(ChangeKind.RESUMED, at(16)),
+            NewChange(ChangeKind.PAUSED, at(20)),
+            NewChange(ChangeKind.CHANGE_WITHDRAWN, at(20), withdraws=5),
+        ]
+        record = subscriptions.change_subscription(session, scope, made, changes, "key_1", NOW)
+        never = a_subscription(
+            session,
+            scope,
+            customer_id=a_customer(session, scope, "b").id,
+            plan_id=made.plan_id,
+            start_date=at(2),
+            end_date=at(2),
+        )
+        for day in range(1, 31):
+            found = {
+                status: {
+                    each.id for each in subscriptions.list_subscriptions(session, scope, at(day), status=status).items
+                }
+                for status in SubscriptionStatus
+            }
+            status = record.life().status_at(at(day))
+            assert [name for name, ids in found.items() if record.id in ids] == [status], day
+            assert [name for name, ids in found.items() if never.id in ids] == ["cancelled"], day
+    days = {1: "scheduled", 2: "trialing", 5: "paused", 6: "trialing", 8: "active", 12: "paused", 16: "active"}
+    days |= {20: "active", 27: "active", 28: "cancelled"}
+    assert {day: str(record.life().status_at(at(day))) for day in days} == days
 
 
 def test_a_quantity_is_kept_once_per_period_and_price_and_the_newest_holds(ledger: Ledger) -> None:

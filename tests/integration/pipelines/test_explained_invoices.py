@@ -1,7 +1,7 @@
 """An invoice explains itself (M4) and can be made again to the same bytes (M3), from the real warehouse and ledger."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipelines.steps.explain_line import explain_line, line_events
 from pipelines.steps.gate_invoices import invoice_hash
 from pipelines.steps.price_invoices import price_invoices
 from pipelines.steps.recompute_invoice import RecomputedInvoice, recompute_invoice
-from tests.integration.pipelines.stage import OCTOBER, Shop, Stage
+from tests.integration.pipelines.stage import BILLING_DAY, OCTOBER, Shop, Stage
 from warehouse_sql.metered_events import MeteredEvent
 
 DAY = datetime(2024, 11, 1, tzinfo=UTC), datetime(2024, 11, 2, tzinfo=UTC)
@@ -31,8 +31,8 @@ rounded to 2 decimals: 24.00 USD
 total: 24.00 USD"""
 
 
-def final(stage: Stage, shop: Shop) -> InvoiceRecord:
-    stage.bill_by_steps()
+def final(stage: Stage, shop: Shop, first: date = BILLING_DAY) -> InvoiceRecord:
+    stage.bill_by_steps(first)
     (invoice,) = stage.invoices(shop)
     return invoice
 
@@ -163,7 +163,7 @@ def test_M3_an_invoice_made_again_is_the_same_to_the_byte_and_nothing_is_written
     stage.subscribe(shop, end_date=datetime(2024, 10, 20, tzinfo=UTC))
     stage.send(shop, 1500)
     stage.roll_up_by_steps()
-    invoice = final(stage, shop)
+    invoice = final(stage, shop, date(2024, 10, 20))
     before = everything(stage, shop)
     stage.now += timedelta(days=400)
     found = again(stage, shop, invoice)

@@ -141,14 +141,16 @@ def test_a_subscription_that_begins_within_a_calendar_month_owes_its_share_of_th
     assert fixed.period == Period(datetime(2026, 1, 17, tzinfo=UTC), JANUARY.end)
 
 
-def test_a_subscription_that_ended_within_its_period_is_billed_until_then_at_the_periods_end(shop: Shop) -> None:
+def test_the_last_period_ends_where_the_subscription_does_and_is_billed_then_for_its_share(shop: Shop) -> None:
     ended = datetime(2026, 1, 11, tzinfo=UTC)
     subscription = shop.subscribe(end_date=ended)
-    (due,) = a_day(shop.ledger, *BILLING_DAY).due
-    assert (due.period, due.service) == (JANUARY, Period(JANUARY.start, ended))
-    shop.record(subscription.id, 0)
-    draft_invoices(shop.ledger, *BILLING_DAY, NOW)
-    price_invoices(shop.ledger, *BILLING_DAY, NOW, "1.0")
+    assert a_day(shop.ledger, *BILLING_DAY).due == ()
+    last_day = ended, ended + timedelta(days=1)
+    (due,) = a_day(shop.ledger, *last_day).due
+    assert (due.period, due.full) == (Period(JANUARY.start, ended), JANUARY)
+    shop.record(subscription.id, 0, segment_end=ended)
+    draft_invoices(shop.ledger, *last_day, NOW)
+    price_invoices(shop.ledger, *last_day, NOW, "1.0")
     # 10 of 31 days of 10.00 are 3.2258…
     assert shop.invoice(subscription.id).total == Decimal("3.23")
     march = datetime(2026, 3, 1, tzinfo=UTC)
