@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from billing.errors import Unavailable
 from warehouse_sql.errors import translated
-from warehouse_sql.load import sql
+from warehouse_sql.load import parameters, sql
 from warehouse_sql.retry import READS, Retry
 
 T = TypeVar("T")
@@ -92,15 +92,26 @@ class Warehouse:
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """The result as dicts by column. Decimals stay Decimal; times with a zone are tz-aware, in that zone."""
-        text, bound, options = sql(name, self._package), _params(params), self._read_settings(name, settings)
+        text, bound, options = *self._bound(name, params), self._read_settings(name, settings)
         result = self._read(name, lambda client: client.query(text, parameters=bound, settings=options))
         return list(result.named_results())
+
+    def columns(
+        self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> dict[str, Sequence[Any]]:
+        """The result as `rows` has it, by column: for many rows, of which a dict each would cost the most.
+
+        Without rows there are no columns either: the engine then sends nothing at all.
+        """
+        text, bound, options = *self._bound(name, params), self._read_settings(name, settings)
+        result = self._read(name, lambda client: client.query(text, parameters=bound, settings=options))
+        return dict(zip(result.column_names, result.result_columns, strict=False))
 
     def table(
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> pa.Table:
         """The result as an Arrow table. Cast Decimal256, UUID, Enum and DateTime in the SQL."""
-        text, bound, options = sql(name, self._package), _params(params), self._read_settings(name, settings)
+        text, bound, options = *self._bound(name, params), self._read_settings(name, settings)
         return self._read(
             name, lambda client: client.query_arrow(text, parameters=bound, settings=options, use_strings=True)
         )
@@ -118,7 +129,7 @@ class Warehouse:
         self, name: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
         """Runs a statement that returns no rows, once."""
-        text, bound, options = sql(name, self._package), _params(params), _settings(name, settings)
+        text, bound, options = *self._bound(name, params), _settings(name, settings)
         self._once(name, lambda client: client.command(text, parameters=bound, settings=options))
 
     def statement(self, text: str, label: str) -> None:
@@ -162,6 +173,12 @@ class Warehouse:
         with self._opening:
             self._client = None
             self._pool.clear()
+
+    def _bound(self, name: str, params: Mapping[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
+        """The statement and those of the parameters that it names: binding one costs more than looking."""
+        text = sql(name, self._package)
+        named = parameters(text)
+        return text, _params({key: value for key, value in (params or {}).items() if key in named})
 
     def _read(self, label: str, ask: Callable[[Client], T]) -> T:
         return self._retry.run(lambda: self._once(label, ask))

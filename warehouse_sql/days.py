@@ -35,7 +35,6 @@ class CurrentBuild:
 class KnownDays:
     """When each day's last event arrived and was superseded, and its rollup; a day is missing where there is none."""
 
-    reconciled_us: int = 0
     now_us: int = 0
     arrived_us: dict[date, int] = field(default_factory=dict)
     superseded_us: dict[date, int] = field(default_factory=dict)
@@ -53,8 +52,9 @@ class KnownDays:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What one answer is read from, and when that was decided."""
+    """What one answer about `days` is read from, and when that was decided."""
 
+    days: tuple[date, ...]
     builds: dict[date, int]
     raw_days: tuple[date, ...]
     raw_hours: tuple[datetime, ...]
@@ -69,7 +69,7 @@ class Sources:
 
     def params(self) -> dict[str, Any]:
         return {
-            "builds": list(self.builds.items()),
+            "builds": [self.builds.get(day, 0) for day in self.days],
             "raw_days": list(self.raw_days),
             "raw_hours": [hour_text(hour) for hour in self.raw_hours],
             "unreconciled": self.unreconciled,
@@ -100,13 +100,16 @@ def choose_sources(
     builds = {day: build for day, build in builds.items() if cuts_of_day[day] <= _EDGES_OF_A_RAW_DAY}
     raw_hours = tuple(sorted(hour for hour in cut if hour.date() in builds))
     raw_days = tuple(day for day in days if day not in builds)
+    # Rollups hold reconciled events only, so the watermark is asked for where events are read.
+    reconciled_us = warehouse.rows("queries/reconciled_until")[0]["reconciled_us"] if raw_days or raw_hours else 0
     return Sources(
+        days=tuple(days),
         builds=builds,
         raw_days=raw_days,
         raw_hours=raw_hours,
         busy_raw_days=len(known.arrived_us.keys() & ({*raw_days} | {hour.date() for hour in raw_hours})),
-        unreconciled=any(at_us > known.reconciled_us for at_us in known.arrived_us.values()),
-        reconciled_us=known.reconciled_us,
+        unreconciled=any(at_us > reconciled_us for at_us in known.arrived_us.values()),
+        reconciled_us=reconciled_us,
         as_of=from_micros(known.now_us),
     )
 
@@ -119,8 +122,8 @@ def read_days(warehouse: Warehouse, meter: dict[str, Any], first_day: date, last
     for row in warehouse.rows("queries/usage_days", asked):
         day, received_us = row["day"], row["received_us"]
         match row["fact"]:
-            case "reconciled":
-                known.reconciled_us, known.now_us = received_us, row["started_us"]
+            case "asked":
+                known.now_us = received_us
             case "arrived":
                 known.arrived_us[day] = received_us
             case "superseded":

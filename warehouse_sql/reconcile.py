@@ -65,4 +65,4 @@ def supersede_duplicates(warehouse: Warehouse, *, lookback: timedelta = LOOKBACK
 
 def reconciled_watermark(warehouse: Warehouse) -> datetime:
     """How far the last finished run came; 1970 where there was none."""
-    return from_micros(warehouse.rows("queries/reconcile_scope", {"to_us": 0})[0]["reconciled_us"])
+    return from_micros(warehouse.rows("queries/reconciled_until")[0]["reconciled_us"])

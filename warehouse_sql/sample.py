@@ -11,7 +11,7 @@ from typing import Any, Final
 from billing.errors import TooLarge
 from billing.meter import AggregationType, Filter, Meter
 from billing.scope import Scope
-from warehouse_sql.aggregates import Part, part_of
+from warehouse_sql.aggregates import Parts
 from warehouse_sql.client import Warehouse
 from warehouse_sql.instants import to_micros
 from warehouse_sql.meters import meter_params
@@ -52,13 +52,13 @@ def read_sample(
     starts: Sequence[datetime],
     end: datetime,
     held_until: datetime,
-) -> tuple[list[Reading], list[Part]]:
+) -> tuple[list[Reading], Parts]:
     """A reading of each event; the aggregates of those from `starts[0]` to `end`, by window and the meter's groups.
 
     The caller has left out other event names and identities that came before. TooLarge `sample_too_large`.
     """
     if not events:
-        return [], []
+        return [], Parts(meter)
     names = sorted({meter.aggregation.property or "", *(one.property for one in meter.filters), *meter.group_by} - {""})
     texts = [[event.properties.get(name) for name in names] for event in events]
     size = sum(len(text or "") for row in texts for text in row) + sum(
@@ -88,7 +88,7 @@ def read_sample(
     levels = meter.aggregation.type is AggregationType.WEIGHTED_SUM
     readings = [_reading(meter, row) for row in readings_of(warehouse, names, texts, [meter])]
     usage = "queries/meter_sample_levels" if levels else "queries/meter_sample_usage"
-    return readings, [part_of(row, meter) for row in warehouse.rows(usage, asked)]
+    return readings, Parts(meter, [warehouse.columns(usage, asked)])
 
 
 def _reading(meter: Meter, row: Mapping[str, Any]) -> Reading:

@@ -19,10 +19,10 @@ from warehouse_sql.usage_query import (
     UsageAnswer,
     UsageQuery,
     UsageRow,
+    UsageRows,
     answer_of,
     check_query,
     empty_row,
-    rows_of,
 )
 from warehouse_sql.usage_series import read_series
 from warehouse_sql.values import value_of_nothing
@@ -84,7 +84,7 @@ def read_usage(warehouse: Warehouse, query: UsageQuery, source: Literal["auto", 
         filters=query.filters,
         rollups=rollups,
     )
-    rows = rows_of(parts, query, starts)
+    rows: Sequence[UsageRow] = UsageRows(parts, query, starts)
     if named is not None:
         rows = _with_empty_windows(rows, query, starts, named)
     return answer_of(_in_order(rows, query), sources)
@@ -139,7 +139,7 @@ def _with_empty_windows(
     ]
 
 
-def _in_order(rows: list[UsageRow], query: UsageQuery) -> list[UsageRow]:
+def _in_order(rows: Sequence[UsageRow], query: UsageQuery) -> Sequence[UsageRow]:
     """Rows come by customer, window and group, and equals stay so."""
     if query.order_by == "time":
         return sorted(rows, key=lambda row: row.start, reverse=bool(query.descending))

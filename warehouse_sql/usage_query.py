@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, overload
 
 from billing.errors import InvalidInput, TooLarge
 from billing.meter import MAX_FILTERS, MAX_GROUP_BY, Filter, Meter
@@ -48,8 +48,7 @@ class UsageQuery:
     cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(NamedTuple):
     """`events` were counted, `unusable` fit the meter but had no value that could be; a `group` text is empty where an
     event has no such property.
     """
@@ -76,7 +75,7 @@ class UsageAnswer:
     of one question share their `as_of`: nothing that was received after it is in any of them.
     """
 
-    rows: tuple[UsageRow, ...]
+    rows: Sequence[UsageRow]
     as_of: datetime
     rollup_days: int
     raw_days: int
@@ -106,21 +105,35 @@ def check_query(query: UsageQuery) -> None:
     zone(query.timezone)
 
 
-def rows_of(parts: Sequence[Part], query: UsageQuery, starts: Sequence[datetime]) -> list[UsageRow]:
-    """The engine's aggregates as rows, in their order."""
-    ends = dict(zip(starts, (*starts[1:], query.end), strict=True))
-    return [
-        UsageRow(
-            part.customer_id,
-            part.window,
-            ends[part.window],
-            dict(zip(query.group_by, part.groups, strict=True)),
-            part.value,
-            part.events,
-            part.unusable,
-        )
-        for part in parts
-    ]
+class UsageRows(Sequence[UsageRow]):
+    """The engine's aggregates as rows, in their order; each is made when it is looked at."""
+
+    def __init__(self, parts: Sequence[Part], query: UsageQuery, starts: Sequence[datetime]) -> None:
+        self._parts = parts
+        self._group_by = query.group_by
+        self._ends = dict(zip(starts, (*starts[1:], query.end), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[UsageRow]:
+        names, ends = self._group_by, self._ends
+        for customer_id, start, groups, value, events, unusable, _ in self._parts:
+            yield UsageRow(
+                customer_id, start, ends[start], dict(zip(names, groups, strict=True)), value, events, unusable
+            )
+
+    @overload
+    def __getitem__(self, index: int) -> UsageRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[UsageRow]: ...
+    def __getitem__(self, index: int | slice) -> UsageRow | list[UsageRow]:
+        return list(self)[index]
 
 
 def empty_row(
@@ -134,7 +147,7 @@ def empty_row(
 def answer_of(rows: Sequence[UsageRow], sources: Sources) -> UsageAnswer:
     """The rows with what they were read from."""
     return UsageAnswer(
-        rows=tuple(rows),
+        rows=rows if isinstance(rows, UsageRows) else tuple(rows),
         as_of=sources.as_of,
         rollup_days=len(sources.builds),
         raw_days=sources.busy_raw_days,

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,11 +18,11 @@ from hashlib import sha256
 from typing import Final
 
 from billing.errors import InvalidInput, Unavailable
-from warehouse_sql.aggregates import MAX_ROWS, Part, read_parts, too_many_rows
+from warehouse_sql.aggregates import MAX_ROWS, Parts, read_parts, too_many_rows
 from warehouse_sql.client import Warehouse
 from warehouse_sql.days import Sources
 from warehouse_sql.instants import FAR_FUTURE, from_micros, to_micros
-from warehouse_sql.usage_query import UsageAnswer, UsageQuery, UsageRow, answer_of, empty_row, rows_of
+from warehouse_sql.usage_query import UsageAnswer, UsageQuery, UsageRow, UsageRows, answer_of, empty_row
 
 # An insert is over within milliseconds; one that hangs is cut off by its own timeouts.
 _WAIT_SECONDS: Final = 0.02
@@ -51,7 +51,7 @@ def read_series(
     cut = named is None and query.order_by != "value" and (query.order_by == "time" or not query.descending)
     page = (place.first, most + 1) if cut else None
     sources, parts = _read(warehouse, query, starts[:1], named, rollups, place.until, page)
-    totals = rows_of(parts, query, starts[:1])
+    totals = list(UsageRows(parts, query, starts[:1]))
     first = 0 if cut else place.first
     if not cut:
         totals = _ranked(totals, query, named)
@@ -62,7 +62,7 @@ def read_series(
             raise too_many_rows()
         customers = tuple(dict.fromkeys(row.customer_id for row in chosen))
         sources, parts = _read(warehouse, query, starts, customers, rollups, place.until)
-        rows = _windows_of(chosen, rows_of(parts, query, starts), query, starts)
+        rows = _windows_of(chosen, UsageRows(parts, query, starts), query, starts)
     if query.order_by == "time":
         rows = sorted(rows, key=lambda row: row.start, reverse=bool(query.descending))
     more = len(totals) > first + most
@@ -94,7 +94,7 @@ def _read(
     rollups: bool,
     until: datetime,
     page: tuple[int, int] | None = None,
-) -> tuple[Sources, list[Part]]:
+) -> tuple[Sources, Parts]:
     return read_parts(
         warehouse,
         query.scope,
@@ -137,7 +137,7 @@ def _signed(row: UsageRow, ascending: bool) -> Decimal:
 
 
 def _windows_of(
-    chosen: Sequence[UsageRow], found: Sequence[UsageRow], query: UsageQuery, starts: Sequence[datetime]
+    chosen: Sequence[UsageRow], found: Iterable[UsageRow], query: UsageQuery, starts: Sequence[datetime]
 ) -> list[UsageRow]:
     by_series: dict[tuple[str, tuple[str, ...]], dict[datetime, UsageRow]] = {}
     for row in found:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 from billing.exact import EXACT, ZERO, canonical, round_fraction
 from billing.meter import AggregationType, Meter
@@ -22,26 +22,25 @@ def value_of_nothing(aggregation: AggregationType) -> Decimal | None:
     return ZERO if aggregation in _NOTHING_IS_ZERO else None
 
 
-def value_of(meter: Meter, row: Mapping[str, Any]) -> Decimal | None:
-    """The value of one aggregate, times the meter's multiplier, exactly.
+def value_of(meter: Meter) -> Callable[[int, int, str], Decimal | None]:
+    """How the meter makes its value of one aggregate (events matched, events usable, number), times its multiplier.
 
     A quotient (average, unit hours) is multiplied first and then rounded, once, to 24 decimals, half away from zero.
     """
-    aggregation = meter.aggregation.type
-    if aggregation is AggregationType.COUNT:
-        return Decimal(row["matched"])
-    if aggregation is AggregationType.COUNT_UNIQUE:
-        return Decimal(row["distinct_texts"])
-    if aggregation is AggregationType.SUM:
-        return multiplied(Decimal(row["total"]), meter.multiplier)
-    if aggregation is AggregationType.WEIGHTED_SUM:
-        return _quotient(row["total"], meter.multiplier, _MICROSECONDS_PER_HOUR)
-    if not row["usable"]:
-        return None
-    if aggregation is AggregationType.AVG:
-        return _quotient(row["total"], meter.multiplier, row["usable"])
-    one = Decimal(row[{AggregationType.MAX: "highest", AggregationType.MIN: "lowest"}.get(aggregation, "latest")])
-    return multiplied(one, meter.multiplier)
+    multiplier = meter.multiplier
+    match meter.aggregation.type:
+        case AggregationType.COUNT:
+            return lambda matched, usable, number: Decimal(matched)
+        case AggregationType.COUNT_UNIQUE:
+            return lambda matched, usable, number: Decimal(number)
+        case AggregationType.SUM:
+            return lambda matched, usable, number: multiplied(Decimal(number), multiplier)
+        case AggregationType.WEIGHTED_SUM:
+            return lambda matched, usable, number: _quotient(number, multiplier, _MICROSECONDS_PER_HOUR)
+        case AggregationType.AVG:
+            return lambda matched, usable, number: _quotient(number, multiplier, usable) if usable else None
+        case _:
+            return lambda matched, usable, number: multiplied(Decimal(number), multiplier) if usable else None
 
 
 def multiplied(number: Decimal, multiplier: Decimal | None) -> Decimal:

@@ -1,19 +1,34 @@
 """Usage questions and answers."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
+import msgspec
 from pydantic import ConfigDict, Field, JsonValue, field_validator
 from pydantic_core import PydanticCustomError
 
 from api.schemas.common import CustomerRef, DecimalOut, Instant, Model, Slug, TimezoneName, any_case
 from api.schemas.meters import FilterBody
 from billing.errors import TallyError
+from billing.instant import format_instant
 from billing.meter import parse_filters
 from pipelines.steps.answer_usage import AnswerOrError, UsageQuestion
 from warehouse_sql.usage import UsageAnswer, UsageRow
 
-__all__ = ["MeterUsageOut", "ServedBy", "UsageIn", "UsageOfMetersIn", "UsageOfMetersOut", "UsageOut", "UsageRowOut"]
+__all__ = [
+    "MeterUsageOut",
+    "ServedBy",
+    "UsageIn",
+    "UsageOfMetersIn",
+    "UsageOfMetersOut",
+    "UsageOut",
+    "UsageRowOut",
+    "usage_json",
+    "usage_of_meters_json",
+]
 
+_JSON = msgspec.json.Encoder()
 
 _ASKED: dict[str, JsonValue] = {
     "customer_id": "acme_corp_001",
@@ -165,6 +180,54 @@ class UsageOut(Model):
         )
 
 
+class _Row(msgspec.Struct):
+    """A `UsageRowOut` on its way out, its values written as texts already."""
+
+    customer_id: str
+    value: str | None
+    start_time: str
+    end_time: str
+    events: int
+    unusable: int
+    group: dict[str, str] | None
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Row]
+    as_of: str
+    served_by: dict[str, int]
+    next_cursor: str | None
+
+
+def usage_json(answer: UsageAnswer, asked_as: Mapping[str, str]) -> msgspec.Raw:
+    """The JSON of `UsageOut.of(answer, asked_as)`, to the byte, in a tenth of the time: its rows are not checked again.
+
+    A test holds the two together.
+    """
+    times: dict[datetime, str] = {}
+    rows = []
+    for customer_id, start, end, group, value, events, unusable in answer.rows:
+        for at in (start, end):
+            if at not in times:
+                times[at] = format_instant(at)
+        written = None if value is None else format(value, "f")
+        name = asked_as.get(customer_id, customer_id)
+        rows.append(_Row(name, written, times[start], times[end], events, unusable, group or None))
+    served_by = {"rollup_days": answer.rollup_days, "raw_days": answer.raw_days}
+    return msgspec.Raw(_JSON.encode(_Answer(rows, format_instant(answer.as_of), served_by, answer.next_cursor)))
+
+
+def usage_of_meters_json(meter_ids: Sequence[str], answers: Sequence[AnswerOrError]) -> bytes:
+    """The JSON of a `UsageOfMetersOut`, as `usage_json`."""
+    results = [
+        {"meter_id": meter_id, "usage": None, "error": UsageError.of(answer).model_dump()}
+        if isinstance(answer, TallyError)
+        else {"meter_id": meter_id, "usage": usage_json(*answer), "error": None}
+        for meter_id, answer in zip(meter_ids, answers, strict=True)
+    ]
+    return _JSON.encode({"results": results})
+
+
 class UsageError(Model):
     """Why a meter has no answer; `code`, `field` and `hint` as in a problem document."""
 
@@ -172,6 +235,10 @@ class UsageError(Model):
     detail: str
     field: str | None = None
     hint: str | None = None
+
+    @classmethod
+    def of(cls, error: TallyError) -> Self:
+        return cls(code=error.code, detail=error.detail, field=error.field, hint=error.hint)
 
 
 class MeterUsageOut(Model):
@@ -184,8 +251,7 @@ class MeterUsageOut(Model):
     @classmethod
     def of(cls, meter_id: str, answer: AnswerOrError) -> Self:
         if isinstance(answer, TallyError):
-            error = UsageError(code=answer.code, detail=answer.detail, field=answer.field, hint=answer.hint)
-            return cls(meter_id=meter_id, usage=None, error=error)
+            return cls(meter_id=meter_id, usage=None, error=UsageError.of(answer))
         return cls(meter_id=meter_id, usage=UsageOut.of(*answer), error=None)
 
 

@@ -15,7 +15,7 @@ from warehouse_sql.aggregates import check_period
 from warehouse_sql.client import Warehouse
 from warehouse_sql.sample import Reading, SampleEvent, read_sample
 from warehouse_sql.usage import UsageQuery, UsageRow
-from warehouse_sql.usage_query import rows_of
+from warehouse_sql.usage_query import UsageRows
 from warehouse_sql.windows import Window, window_starts
 
 __all__ = ["Terms", "Tried", "TriedEvent", "try_meter"]
@@ -78,7 +78,7 @@ def try_meter(warehouse: Warehouse, meter: Meter, decoded: Decoded, terms: Terms
         for index in range(len(events) + len(bad))
     ]
     query = UsageQuery(Scope("", ""), meter, start, end, None, terms.window_size, terms.timezone, tuple(meter.group_by))
-    return Tried(tuple(tried), tuple(rows_of(parts, query, starts)))
+    return Tried(tuple(tried), tuple(UsageRows(parts, query, starts)))
 
 
 def _time(meter: Meter, events: Sequence[Event], terms: Terms, now: datetime) -> tuple[datetime, datetime]:

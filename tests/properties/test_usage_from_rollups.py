@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -42,7 +42,7 @@ from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.rollups import build_days
 from warehouse_sql.sample import SampleEvent, read_sample
 from warehouse_sql.usage import UsageQuery, UsageRow, read_usage
-from warehouse_sql.usage_query import rows_of
+from warehouse_sql.usage_query import UsageRows
 from warehouse_sql.windows import Window, window_starts
 
 __all__ = ["ledger", "ledger_template", "warehouse_server"]
@@ -266,7 +266,7 @@ def test_a_sample_adds_up_to_what_the_same_events_do_once_they_are_stored(
     sample = [SampleEvent(one.customer_id, one.timestamp, one.identity, one.texts()) for one in first.values()]
     _, parts = read_sample(metering, meter, sample, starts, END, NOW)
     query = UsageQuery(scope, meter, START, END, None, question.window, question.zone, ("kind",))
-    assert tuple(rows_of(parts, query, starts)) == read_usage(metering, query, "raw").rows
+    assert UsageRows(parts, query, starts) == read_usage(metering, query, "raw").rows
 
 
 def a_meter(kind: AggregationType, question: Question) -> Meter:
@@ -284,7 +284,7 @@ def a_meter(kind: AggregationType, question: Question) -> Meter:
     )
 
 
-def shown(rows: tuple[UsageRow, ...]) -> dict[tuple[str, datetime, str], tuple[Decimal | None, int, int]]:
+def shown(rows: Sequence[UsageRow]) -> dict[tuple[str, datetime, str], tuple[Decimal | None, int, int]]:
     return {
         (row.customer_id, row.start.astimezone(UTC), row.group["kind"]): (row.value, row.events, row.unusable)
         for row in rows

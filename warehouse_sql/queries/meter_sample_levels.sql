@@ -7,7 +7,7 @@ SELECT
     groups,
     countIf(sent)                    AS matched,
     countIf(sent AND is_usable)      AS usable,
-    toString(sum(amount * held_us))  AS total,
+    toString(sum(amount * held_us))  AS number,
     '0'                              AS fingerprint
 FROM
 (

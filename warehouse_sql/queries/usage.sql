@@ -1,7 +1,7 @@
 -- One meter's usage per customer, window and group values in [start, end): hours of clean days from the rollup, all
 -- other hours from the events. Windows are given by their starts, in microseconds; the last one ends at `end_us`.
 --
---   builds      the (day, build) pairs whose rollups are used
+--   builds      the build whose rollup is used, for each day from first_day on; 0 where none is
 --   raw_days    days that are read from the events
 --   raw_hours   hours of the other days that are read from the events all the same: a window's edge lies within them
 --   until_us    events received later are left out
@@ -15,11 +15,12 @@ SELECT
     groups,
     sum(part.matched)                                     AS matched,
     sum(part.usable)                                      AS usable,
-    toString(sum(part.total))                             AS total,
-    toString(minIf(part.lowest, part.usable > 0))         AS lowest,
-    toString(maxIf(part.highest, part.usable > 0))        AS highest,
-    toString(argMaxMergeIf(part.latest, part.usable > 0)) AS latest,
-    uniqExactMerge(part.distinct_texts)                   AS distinct_texts,
+    if({aggregation:String} = 'count', '0',
+    if({aggregation:String} = 'count_unique', toString(uniqExactMerge(part.distinct_texts)),
+    if({aggregation:String} = 'min', toString(minIf(part.lowest, part.usable > 0)),
+    if({aggregation:String} = 'max', toString(maxIf(part.highest, part.usable > 0)),
+    if({aggregation:String} = 'latest', toString(argMaxMergeIf(part.latest, part.usable > 0)),
+       toString(sum(part.total)))))))                     AS number,
     toString(sum(part.fingerprint))                       AS fingerprint
 FROM
 (
@@ -35,7 +36,7 @@ FROM
       AND meter_version = {meter_version:UInt32}
       AND ({all_customers:Bool} OR customer_id IN {customer_ids:Array(String)})
       AND hour >= start_at AND hour < end_at
-      AND (toDate(hour), build) IN {builds:Array(Tuple(Date, UInt64))}
+      AND build = {builds:Array(UInt64)}[toDate(hour) - {first_day:Date} + 1]
       AND hour NOT IN {raw_hours:Array(DateTime('UTC'))}
       AND (empty({group_filters:Array(Tuple(String, String, Array(String)))})
            OR tally_fits(

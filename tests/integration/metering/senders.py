@@ -74,7 +74,7 @@ def usage(
     customers: tuple[str, ...] | None = ("acme",),
     source: Any = "auto",
     **more: Any,
-) -> tuple[UsageRow, ...]:
+) -> Sequence[UsageRow]:
     query = UsageQuery(scope, meter, at(start), at(end), customers, **more)
     return read_usage(warehouse, query, source).rows
 
