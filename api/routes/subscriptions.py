@@ -30,7 +30,9 @@ routes = router("Subscriptions")
 def create_subscription(body: SubscriptionIn, once: Annotated[Once, creates("subscriptions:write")]) -> Response:
     """Put a customer on a plan. An invoice follows at the end of each period."""
     call, wanted = once.call, body.new_subscription()
-    return once.create(lambda session: SubscriptionOut.of(create(session, call.scope, wanted, call.now), call.now))
+    return once.create(
+        lambda session: SubscriptionOut.of(create(session, call.scope, wanted, call.caller.id, call.now), call.now)
+    )
 
 
 @routes.post("/subscriptions/preview")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from billing.errors import InvalidInput
 from billing.instant import format_instant, parse_instant
 
 __all__ = [
+    "CollectionMethod",
     "CurrencyIn",
     "CustomerRef",
     "DecimalIn",
@@ -185,6 +186,7 @@ WebAddress = Annotated[
     StringConstraints(min_length=10, max_length=2000, pattern=r"^https?://[^\s\x00-\x1f\x7f-\x9f]+$"),
     AfterValidator(_one_line),
 ]
+CollectionMethod = Annotated[Literal["charge_automatically", "send_invoice"], any_case()]
 Metadata = Annotated[
     dict[
         Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(_one_line)],

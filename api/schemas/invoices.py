@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from api.schemas.common import (
+    CollectionMethod,
     CurrencyIn,
     CustomerRef,
     DecimalIn,
@@ -19,7 +20,6 @@ from api.schemas.common import (
 )
 from api.schemas.paging import Paging
 from api.schemas.prices import BreakdownOut
-from api.schemas.subscriptions import CollectionMethod
 from billing.errors import Conflict
 from billing.exact import parse_decimal
 from billing.one_off import OneOffItem

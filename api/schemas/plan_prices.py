@@ -69,6 +69,8 @@ class PriceOut(Model):
         description="`every_period` for what came with the plan, else `next_period` or `running_period`."
     )
     created_at: Instant
+    subscription_id: str | None = Field(description="Of a price that one subscription has in place of the plan's.")
+    overrides_price_id: str | None
 
     @classmethod
     def of(cls, found: PriceOfPlan) -> Self:
@@ -87,4 +89,6 @@ class PriceOut(Model):
             effective_from=record.effective_from,
             apply_to=record.apply_to.value,
             created_at=record.created_at,
+            subscription_id=record.subscription_id,
+            overrides_price_id=record.overrides,
         )

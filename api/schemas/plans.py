@@ -24,6 +24,14 @@ BillingPeriod = Annotated[
 ]
 
 PlanType = Annotated[Literal["recurring"], any_case()]
+TierProgress = Annotated[
+    Literal["reset", "continue"],
+    any_case(),
+    Field(
+        description="After a change to this plan within a period: its usage prices begin in the first tier, or go on "
+        "where the usage of the period has got to."
+    ),
+]
 
 
 class PlanPriceIn(PriceBody):
@@ -67,6 +75,7 @@ class PlanIn(Model):
     currency: CurrencyIn = "USD"
     plan_type: PlanType = "recurring"
     description: LongText | None = None
+    tier_progress: TierProgress = "reset"
     prices: list[PlanPriceIn] = Field(min_length=1, max_length=100)
 
     def new_plan(self) -> NewPlan:
@@ -78,6 +87,7 @@ class PlanIn(Model):
             currency=self.currency,
             plan_type=self.plan_type,
             description=self.description,
+            tier_progress=self.tier_progress,
             prices=[each.new_price(f"prices[{index}]") for index, each in enumerate(self.prices)],
         )
 
@@ -87,6 +97,7 @@ class PlanChangesIn(TextChangesIn):
     billing_period: BillingPeriod | None = None
     currency: CurrencyIn | None = None
     plan_type: PlanType | None = None
+    tier_progress: TierProgress | None = None
 
 
 class PlanPriceOut(Model):
@@ -122,6 +133,7 @@ class PlanOut(Model):
     plan_type: str
     status: str
     description: str | None
+    tier_progress: str
     prices: list[PlanPriceOut]
     created_at: Instant
 
@@ -137,6 +149,7 @@ class PlanOut(Model):
             plan_type=record.plan_type,
             status=record.status,
             description=record.description,
+            tier_progress=record.tier_progress,
             prices=[PlanPriceOut.of(price) for price in record.prices],
             created_at=record.created_at,
         )

@@ -1,21 +1,33 @@
 """Subscriptions: a customer on a plan from a date."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api.schemas.common import CustomerRef, Instant, Metadata, Model, Slug, TimezoneName, any_case, read_instant
+from api.schemas.common import (
+    CollectionMethod,
+    CustomerRef,
+    DecimalOut,
+    Instant,
+    Metadata,
+    Model,
+    Slug,
+    TimezoneName,
+    any_case,
+    read_instant,
+)
 from api.schemas.paging import Paging
 from api.schemas.plans import BillingPeriod
+from api.schemas.subscription_changes import Overrides, Quantities, new_overrides, new_quantities
 from billing.period import BillingAnchor, Period, Schedule, parse_interval
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.create_subscription import NewSubscription
 
 __all__ = ["PeriodsOut", "SubscriptionFilters", "SubscriptionIn", "SubscriptionOut", "SubscriptionPreviewIn"]
 
-CollectionMethod = Annotated[Literal["charge_automatically", "send_invoice"], any_case()]
+_TICK = timedelta(microseconds=1)
 NAMED_ANCHORS = ("subscription_start", "calendar")
 
 
@@ -63,13 +75,21 @@ class SubscriptionIn(Model):
     plan_id: Slug = Field(description="A plan's id or key.")
     start_date: Instant | None = Field(default=None, description="Now when left out.")
     end_date: Instant | None = None
+    trial_end: Instant | None = Field(default=None, description="Time before it is not billed.")
+    trial_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        default=None, description="In place of trial_end: whole local days from the start."
+    )
+    quantities: Quantities = Field(default_factory=list, description="Seats of the plan's flat prices, else 1.")
+    price_overrides: Overrides = Field(default_factory=list, description="Other terms for prices of the plan.")
     billing_anchor: Anchor = "subscription_start"
     collection_method: CollectionMethod = "charge_automatically"
     timezone: TimezoneName | None = Field(default=None, description="The customer's or environment's when left out.")
     metadata: Metadata = Field(default_factory=dict)
 
     def new_subscription(self) -> NewSubscription:
-        return NewSubscription(**dict(self))
+        sent = {name: value for name, value in dict(self).items() if name != "price_overrides"}
+        sent["quantities"] = new_quantities(self.quantities)
+        return NewSubscription(**sent, overrides=new_overrides(self.price_overrides))
 
 
 class SubscriptionFilters(Paging):
@@ -81,15 +101,33 @@ class SubscriptionFilters(Paging):
     ) = None
 
 
+class QuantityOut(Model):
+    price_id: str
+    quantity: DecimalOut
+
+
+class OverrideOut(Model):
+    """A price of the plan, and the price that stands in for it: `GET /api/v1/prices/{id}` reads it."""
+
+    price_id: str
+    override_id: str
+    override_version: int
+
+
 class SubscriptionOut(Model):
+    """`plan_id`, `quantities` and `price_overrides` are those of this moment, or of the start while that is ahead."""
+
     id: str
     customer_id: str
     plan_id: str
-    status: str
+    status: str = Field(description="`scheduled`, `trialing`, `active`, `paused` or `cancelled`.")
     start_date: Instant
     end_date: Instant | None
+    trial_end: Instant | None
     current_period_start: Instant
     current_period_end: Instant
+    quantities: list[QuantityOut]
+    price_overrides: list[OverrideOut]
     billing_anchor: str
     timezone: str
     currency: str
@@ -99,17 +137,24 @@ class SubscriptionOut(Model):
 
     @classmethod
     def of(cls, record: SubscriptionRecord, now: datetime) -> Self:
-        period = record.schedule().period_at(_moment_of_interest(record, now))
+        period = _period_of_interest(record, now)
         life = record.life()
+        held = life.segment_at(now)
         return cls(
             id=record.id,
             customer_id=record.customer_id,
-            plan_id=life.segment_at(now).plan_id,
+            plan_id=held.plan_id,
             status=life.status_at(now).value,
             start_date=record.start_date,
             end_date=record.end_date,
+            trial_end=record.trial_end,
             current_period_start=period.start,
             current_period_end=period.end,
+            quantities=[QuantityOut(price_id=key, quantity=value) for key, value in sorted(held.quantities.items())],
+            price_overrides=[
+                OverrideOut(price_id=key, override_id=value.price_id, override_version=value.version)
+                for key, value in sorted(held.overrides.items())
+            ],
             billing_anchor=record.billing_anchor,
             timezone=record.timezone,
             currency=record.currency,
@@ -167,8 +212,9 @@ class PeriodsOut(Model):
         )
 
 
-def _moment_of_interest(record: SubscriptionRecord, now: datetime) -> datetime:
-    """Now; the start of one that is still to come, the end of one that is over."""
-    if record.end_date is not None and record.end_date < now:
-        return max(record.end_date, record.start_date)
-    return max(now, record.start_date)
+def _period_of_interest(record: SubscriptionRecord, now: datetime) -> Period:
+    """The running period; the first of one that is still to come, the last of one that is over."""
+    moment = max(now, record.start_date)
+    if record.end_date is not None and record.end_date <= moment:
+        moment = max(record.end_date - _TICK, record.start_date)
+    return record.period_at(moment) or record.schedule().period_at(moment)

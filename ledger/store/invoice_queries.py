@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import and_, exists, select
+from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from billing.invoice import InvoiceStatus
@@ -60,6 +60,12 @@ def finalized_after(session: Session, scope: Scope, customer_id: str, moment: da
         Invoice.period_end > moment,
     )
     return with_lines(session, scope, list(session.scalars(rows.order_by(Invoice.period_start, Invoice.id))))
+
+
+def last_closed_end(session: Session, scope: Scope, subscription_id: str) -> datetime | None:
+    """Where the last period of a subscription ends whose invoice is final or void; None where there is none."""
+    closed = and_(Invoice.subscription_id == subscription_id, Invoice.status != InvoiceStatus.DRAFT.value)
+    return session.scalar(select(func.max(Invoice.period_end)).where(in_scope(Invoice, scope), closed))
 
 
 def of_periods(

@@ -23,6 +23,7 @@ from ledger.store.invoice_queries import (
     drafts_of,
     finalized_after,
     invoices_of_periods,
+    last_closed_end,
     list_invoices,
     of_periods,
     to_sync,
@@ -36,6 +37,7 @@ __all__ = [
     "LineRecord",
     "PeriodInvoice",
     "create_one_off",
+    "cut_drafts",
     "drafts_of",
     "ensure_draft",
     "finalize",
@@ -43,6 +45,7 @@ __all__ = [
     "get_invoice",
     "hold",
     "invoices_of_periods",
+    "last_closed_end",
     "list_invoices",
     "of_periods",
     "record_payment_state",
@@ -161,6 +164,20 @@ def void(session: Session, scope: Scope, invoice_id: str, now: datetime, reason:
     elif row.void_reason is None and reason is not None:
         _set(session, scope, invoice_id, void_reason=reason)
     return get_invoice(session, scope, invoice_id)
+
+
+def cut_drafts(session: Session, scope: Scope, subscription_id: str, end: datetime, now: datetime) -> None:
+    """Makes a subscription's drafts fit an end that it has got since: the one in which it lies ends there, later ones
+    are void. The caller holds the subscription."""
+    drafts = and_(
+        in_scope(Invoice, scope),
+        Invoice.subscription_id == subscription_id,
+        Invoice.status == InvoiceStatus.DRAFT.value,
+    )
+    later = update(Invoice).where(drafts, Invoice.period_start >= end)
+    reason = "the subscription ended before this period"
+    session.execute(later.values(status=InvoiceStatus.VOID.value, voided_at=now, void_reason=reason))
+    session.execute(update(Invoice).where(drafts, Invoice.period_end > end).values(period_end=end))
 
 
 def get_invoice(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecord:

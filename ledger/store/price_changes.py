@@ -153,6 +153,63 @@ def archive_price(
     return _append(session, scope, ended)
 
 
+def put_override(
+    session: Session,
+    scope: Scope,
+    subscription_id: str,
+    base: PriceRecord,
+    price: PriceValue,
+    display_name: str,
+    effective_from: datetime,
+    now: datetime,
+) -> PriceRecord:
+    """The price that stands in for `base` in one subscription, as a new version where there is one already.
+
+    The history of the subscription names the version that it is billed by. The caller holds the plan's prices.
+    """
+    of_subscription = and_(Price.subscription_id == subscription_id, Price.overrides_price_id == base.id)
+    known = session.scalar(select(Price.id).where(in_scope(Price, scope), of_subscription))
+    if known is None:
+        first = select(func.min(Price.position)).where(in_scope(Price, scope), Price.plan_id == base.plan_id)
+        # Below zero, where no price of the plan is.
+        position = min(session.scalar(first) or 0, 0) - 1
+        new = NewPrice(base.feature_id, display_name, price)
+        return insert_price(
+            session,
+            scope,
+            base.plan_id,
+            new,
+            position,
+            now,
+            effective_from,
+            subscription_id=subscription_id,
+            overrides=base.id,
+        )
+    latest = get_price(session, scope, known)
+    if (latest.price, latest.display_name) == (price, display_name):
+        return latest
+    revised = replace(
+        latest,
+        version=latest.version + 1,
+        display_name=display_name,
+        price=price,
+        effective_from=effective_from,
+        created_at=now,
+    )
+    return _add_version(session, scope, revised)
+
+
+def require_of_plan(price: PriceRecord) -> None:
+    """Conflict `price_of_subscription` where the price belongs to one subscription."""
+    if price.subscription_id is not None:
+        raise Conflict(
+            "price_of_subscription",
+            f"the price belongs to the subscription {price.subscription_id}",
+            field="price_id",
+            hint="Change it with PATCH /api/v1/subscriptions/{subscription_id}, as one of its price_overrides.",
+        )
+
+
 def timing_of(
     session: Session, scope: Scope, price_id: str, effective_from: datetime | None, apply_to: ApplyTo, now: datetime
 ) -> tuple[datetime, ApplyTo]:
@@ -211,6 +268,10 @@ def _changes_nothing(base: PriceRecord, new: PriceRecord) -> bool:
 
 def _append(session: Session, scope: Scope, record: PriceRecord) -> PriceRecord:
     _require_open_periods(session, scope, record.plan_id, record.effective_from, record.apply_to)
+    return _add_version(session, scope, record)
+
+
+def _add_version(session: Session, scope: Scope, record: PriceRecord) -> PriceRecord:
     _insert_version(session, scope, record)
     this_price = and_(in_scope(Price, scope), Price.id == record.id)
     session.execute(update(Price).where(this_price).values(latest_version=record.version))

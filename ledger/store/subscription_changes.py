@@ -13,6 +13,7 @@ from billing.errors import Conflict
 from billing.scope import Scope
 from billing.subscription import Change, ChangeKind
 from ledger.models import SubscriptionChange
+from ledger.page import DEFAULT_LIMIT, Page, paginate_versions
 from ledger.store.rows import in_chunks, in_scope, insert_new, scoped
 
 
@@ -65,6 +66,16 @@ def append(
         )
         if not insert_new(session, SubscriptionChange, values):
             raise Conflict("subscription_changed", "somebody else has changed the subscription", hint="Try again.")
+
+
+def list_changes(
+    session: Session, scope: Scope, subscription_id: str, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+) -> Page[ChangeRecord]:
+    """The history of a subscription, last entry first."""
+    rows = select(SubscriptionChange).where(
+        in_scope(SubscriptionChange, scope), SubscriptionChange.subscription_id == subscription_id
+    )
+    return paginate_versions(session, rows, SubscriptionChange.sequence, _record, cursor, limit)
 
 
 def histories_of(

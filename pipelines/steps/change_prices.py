@@ -83,10 +83,11 @@ def change_price(
     """The next version of a price: the one in force at `effective_from` with the changes made to it.
 
     NotFound `price_not_found`; InvalidInput `fixed_field`, `pricing_unit_fixed` and those of a price; Conflict
-    `price_archived`, `period_finalized`.
+    `price_archived`, `price_of_subscription`, `period_finalized`.
     """
     price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
     latest = prices.get_price(session, scope, price_id)
+    price_changes.require_of_plan(latest)
     start, apply_to = price_changes.timing_of(session, scope, price_id, timing.effective_from, timing.apply_to, now)
     base = prices.version_at(session, scope, price_id, start)
     plan = plans.terms_of(session, scope, [base.plan_id])[base.plan_id]
@@ -109,9 +110,13 @@ def change_price(
 def archive_price(
     session: Session, scope: Scope, actor: str, price_id: str, timing: Timing, now: datetime
 ) -> PriceOfPlan:
-    """Ends a price; again, it stays as it is. NotFound `price_not_found`; Conflict `period_finalized`."""
+    """Ends a price; again, it stays as it is.
+
+    NotFound `price_not_found`; Conflict `price_of_subscription`, `period_finalized`.
+    """
     price_changes.hold_prices(session, scope, prices.get_price(session, scope, price_id).plan_id)
     latest = prices.get_price(session, scope, price_id)
+    price_changes.require_of_plan(latest)
     start, apply_to = price_changes.timing_of(session, scope, price_id, timing.effective_from, timing.apply_to, now)
     ended = price_changes.archive_price(session, scope, price_id, start, now, apply_to)
     if ended.version > latest.version:

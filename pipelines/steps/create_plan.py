@@ -25,6 +25,7 @@ class NewPlan:
     plan_type: str
     description: str | None
     prices: Sequence[NewPlanPrice]
+    tier_progress: str = "reset"
 
 
 def create_plan(session: Session, scope: Scope, plan: NewPlan, now: datetime) -> PlanRecord:
@@ -50,4 +51,5 @@ def create_plan(session: Session, scope: Scope, plan: NewPlan, now: datetime) ->
         now=now,
         plan_type=plan.plan_type,
         description=plan.description,
+        tier_progress=plan.tier_progress,
     )

@@ -1,15 +1,17 @@
 """Use case: a customer on a plan from a date, in the time zone that is nearest to the customer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from billing.errors import InvalidInput
+from billing.period import Interval, IntervalUnit, Schedule
 from billing.scope import Scope
 from ledger.store import customers, plans, subscriptions, tenants
 from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.change_subscription import NewOverride, NewQuantity, When, first_terms
 
 __all__ = ["NewSubscription", "create_subscription"]
 
@@ -26,13 +28,20 @@ class NewSubscription:
     collection_method: str
     timezone: str | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    trial_end: datetime | None = None
+    trial_days: int | None = None
+    quantities: Sequence[NewQuantity] = ()
+    overrides: Sequence[NewOverride] = ()
 
 
-def create_subscription(session: Session, scope: Scope, wanted: NewSubscription, now: datetime) -> SubscriptionRecord:
+def create_subscription(
+    session: Session, scope: Scope, wanted: NewSubscription, actor: str, now: datetime
+) -> SubscriptionRecord:
     """The subscription as it is stored.
 
     Errors: NotFound `customer_not_found`, `plan_not_found`; Conflict `plan_archived`; InvalidInput `end_before_start`,
-    `customer_currency_differs`, `unknown_timezone`.
+    `customer_currency_differs`, `unknown_timezone`, `trial_given_twice`, `trial_end_before_start`, and those of a
+    quantity or an override.
     """
     customer = customers.get_customer(session, scope, wanted.customer_id)
     plan = plans.get_plan(session, scope, wanted.plan_id)
@@ -51,16 +60,37 @@ def create_subscription(session: Session, scope: Scope, wanted: NewSubscription,
             hint=f"Use a plan in {customer.currency}.",
         )
     timezone = wanted.timezone or customer.timezone or tenants.get_environment(session, scope).timezone
-    return subscriptions.create_subscription(
+    made = subscriptions.create_subscription(
         session,
         scope,
         customer_id=customer.id,
         plan_id=plan.id,
         start_date=start,
         end_date=wanted.end_date,
+        trial_end=_trial_end(wanted, start, timezone),
         billing_anchor=wanted.billing_anchor,
         collection_method=wanted.collection_method,
         timezone=timezone,
         metadata=wanted.metadata,
         now=now,
     )
+    when = When(made.start_date, None, actor, now)
+    return first_terms(session, scope, made, wanted.quantities, wanted.overrides, when)
+
+
+def _trial_end(wanted: NewSubscription, start: datetime, timezone: str) -> datetime | None:
+    if wanted.trial_days is not None:
+        if wanted.trial_end is not None:
+            raise InvalidInput(
+                "trial_given_twice", "comes in place of trial_end", field="trial_days", hint="Send one of them."
+            )
+        days = Interval(IntervalUnit.DAY, wanted.trial_days)
+        return Schedule(start, days, timezone=timezone).period_at(start).end
+    if wanted.trial_end is not None and wanted.trial_end <= start:
+        raise InvalidInput(
+            "trial_end_before_start",
+            "The trial must end after the start.",
+            field="trial_end",
+            hint="Use a later trial_end, or leave it out.",
+        )
+    return wanted.trial_end

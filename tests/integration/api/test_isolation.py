@@ -104,6 +104,16 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}"),
         "show_upcoming_invoice": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/upcoming-invoice"),
         "list_subscription_periods": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/periods"),
+        "change_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}", {"metadata": {}}),
+        "cancel_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/cancel"),
+        "withdraw_cancellation": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/withdraw-cancellation"),
+        "pause_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/pause"),
+        "resume_subscription": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/resume"),
+        "change_subscription_plan": Attempt(
+            f"/api/v1/subscriptions/{ids['subscription']}/change-plan", {"plan_id": ids["plan"]}, (422,)
+        ),
+        "list_subscription_changes": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/history"),
+        "withdraw_change": Attempt(f"/api/v1/subscriptions/{ids['subscription']}/history/1/withdraw"),
         "list_subscriptions": Attempt("/api/v1/subscriptions", statuses=(200,)),
         "send_event": Attempt("/api/v1/events", event, (422,)),
         "send_events": Attempt("/api/v1/events/bulk", {"events": [event]}, (422,)),

@@ -172,6 +172,13 @@ READS: dict[str, Call] = {
     "subscriptions.hold_subscription": lambda s, scope, have: subscriptions.hold_subscription(
         s, scope, have.subscription.id
     ),
+    "subscription_changes.list_changes": lambda s, scope, have: subscription_changes.list_changes(
+        s, scope, have.subscription.id
+    ),
+    "invoice_queries.invoices_of_periods": lambda s, scope, have: invoices.invoices_of_periods(
+        s, scope, have.subscription.id, [JANUARY.start]
+    ),
+    "invoice_queries.last_closed_end": lambda s, scope, have: invoices.last_closed_end(s, scope, have.subscription.id),
     "subscription_changes.histories_of": lambda s, scope, have: subscription_changes.histories_of(
         s, scope, [have.subscription.id]
     ),
@@ -354,6 +361,7 @@ SILENT_WRITES: dict[str, Call] = {
 
 # They write a new row in the scope that they are given, and name no other.
 NAME_NO_ROW = {
+    "tenants.set_billing_grace",
     "keys.create_key",
     "customers.create_customer",
     "connections.create_connection",
@@ -370,6 +378,8 @@ INNER = {
     "quantities.remove_quantity",
     "subscriptions.change_subscription",
     "subscription_changes.append",
+    "price_changes.put_override",
+    "invoices.cut_drafts",
     "invoices.create_one_off",
     "invoices.ensure_draft",
     "invoice_lines.write_lines",
