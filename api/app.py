@@ -14,6 +14,7 @@ from api.middleware import Observed
 from api.routes import (
     connections,
     customers,
+    environment,
     event_log,
     events,
     features,
@@ -26,6 +27,7 @@ from api.routes import (
     payments,
     plans,
     prices,
+    runs,
     subscription_changes,
     subscriptions,
     usage,
@@ -37,6 +39,7 @@ __all__ = ["create_app"]
 
 _RESOURCES = (
     me,
+    environment,
     connections,
     meter_events,
     meters,
@@ -52,6 +55,7 @@ _RESOURCES = (
     event_log,
     usage,
     invoices,
+    runs,
     webhooks,
 )
 

@@ -63,6 +63,7 @@ _HINTS = {
     "subscription_not_found": "GET /api/v1/subscriptions lists what exists.",
     "invoice_not_found": "GET /api/v1/invoices lists what exists.",
     "payment_not_found": "GET /api/v1/payments lists what exists.",
+    "run_not_found": "GET /api/v1/runs lists what exists.",
     "connection_not_found": "Create one with POST /api/v1/connections, or list them with GET /api/v1/connections.",
 }
 

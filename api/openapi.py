@@ -33,6 +33,7 @@ Usage events in, exact invoices out.
 
 _TAGS = [
     ("Keys", "Whose key this is."),
+    ("Environment", "What a key belongs to, and when it is billed."),
     ("Connections", "The link to Stripe."),
     ("Meters", "How events become a number."),
     ("Features", "What prices are for."),
@@ -44,6 +45,7 @@ _TAGS = [
     ("Usage", "What the events add up to."),
     ("Invoices", "What is owed, line by line."),
     ("Payments", "Saved cards and money that moved."),
+    ("Runs", "Usage and billing done again, for any days."),
     ("Webhooks", "Where Stripe reports."),
     ("Health", "Whether the service runs."),
 ]

@@ -7,7 +7,7 @@ it; an empty list would leave them all out, the gates among them.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -77,16 +77,29 @@ class RunResult:
     failed_checks: tuple[str, ...]
 
 
-def launch(url: str, assets: Sequence[str], start_key: str, end_key: str) -> str:
+def launch(
+    url: str,
+    assets: Sequence[str],
+    start_key: str,
+    end_key: str,
+    chosen: Mapping[str, str] | None = None,
+    *,
+    force: bool = False,
+) -> str:
     """Start one run of `assets` with their checks over the days `start_key` to `end_key` (inclusive, YYYY-MM-DD).
 
+    `chosen` are fields of `steps.chosen.Chosen`; `force` builds days again whose rollups have seen everything.
     Returns the run's id; the run is queued by then. The request is sent once, because sent twice it would be two runs.
     Raises InvalidInput for a wrong day, RunFailed with Dagster's reason, DagsterUnreachable.
     """
     first, last = _day(start_key, "start_key"), _day(end_key, "end_key")
     if last < first:
         raise InvalidInput("range_is_empty", f"{last} lies before {first}", field="end_key")
+    config: dict[str, Any] = {"resources": {"tally": {"config": dict(chosen or {})}}}
+    if force:
+        config["ops"] = {"usage_hourly": {"config": {"force": True}}}
     params = {
+        "runConfigData": config,
         "selector": {
             "repositoryLocationName": LOCATION,
             "repositoryName": "__repository__",

@@ -15,15 +15,16 @@ from pipelines.steps.stripe_backlog import follow_all_open
 from pipelines.steps.stripe_sweep import sweep
 from settings import load_settings
 
-__all__ = ["ASSETS", "BILLING_ASSETS", "billing", "jobs", "late_usage", "schedules", "stripe_sweep"]
+__all__ = ["ASSETS", "BILLING_ASSETS", "billing", "jobs", "late_usage", "schedules", "stripe_sweep", "usage"]
 
 BILLING_ASSETS = [billable_quantities, draft_invoices, priced_invoices, finalized_invoices, stripe_invoices]
-ASSETS = [events_reconciled, usage_hourly, *BILLING_ASSETS]
+USAGE_ASSETS = [events_reconciled, usage_hourly]
+ASSETS = [*USAGE_ASSETS, *BILLING_ASSETS]
 
-usage_and_billing = dg.define_asset_job(
-    "usage_and_billing",
-    selection=dg.AssetSelection.assets(*ASSETS),
-    description="One day from its events to its invoices, checks included.",
+usage = dg.define_asset_job(
+    "usage",
+    selection=dg.AssetSelection.assets(*USAGE_ASSETS),
+    description="Identities made unique, and the rollups of days that have something new.",
 )
 
 billing = dg.define_asset_job(
@@ -122,5 +123,5 @@ def hourly_follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"follow:{context.scheduled_execution_time.isoformat()}")
 
 
-jobs = (usage_and_billing, billing, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
+jobs = (usage, billing, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
 schedules = (hourly_follow_up,)

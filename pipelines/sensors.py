@@ -10,14 +10,16 @@ from datetime import timedelta
 import dagster as dg
 
 from billing.errors import Unavailable
+from ledger.store import runs
+from pipelines.requested_runs import follow, run_request
 from pipelines.resources import Tally
-from pipelines.schedules import billing, late_usage, stripe_sweep
+from pipelines.schedules import billing, late_usage, stripe_sweep, usage
 from pipelines.steps.close_periods import days_to_close
 from pipelines.steps.roll_up_usage import late_days
 from pipelines.steps.stripe_backlog import overdue_work
 from settings import load_settings
 
-__all__ = ["close_periods", "late_usage_days", "sensors", "stripe_backlog"]
+__all__ = ["close_periods", "late_usage_days", "requested_runs", "sensors", "stripe_backlog"]
 
 # The worker of the API does the work within seconds; what is still there after so long has been missed by it.
 _MISSED_AFTER = timedelta(minutes=1)
@@ -27,6 +29,8 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
+# So many requests of all tenants are looked at in one tick; the rest comes with the next.
+_MOST_REQUESTS = 50
 _PARTITION = "dagster/partition"
 _CLOSES_BY_ITSELF = (
     dg.DefaultSensorStatus.RUNNING if load_settings().automatic_billing else dg.DefaultSensorStatus.STOPPED
@@ -110,4 +114,23 @@ def late_usage_days(
         yield dg.RunRequest()
 
 
-sensors = (close_periods, late_usage_days, stripe_backlog)
+@dg.sensor(
+    jobs=[usage, billing],
+    minimum_interval_seconds=5,
+    description="Starts the runs that environments ask for (POST /api/v1/runs), and writes down what becomes of them.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def requested_runs(
+    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A request is a row of the ledger, so it outlives everything; its id is the run's key, so it is run once."""
+    with tally.ledger.read() as session:
+        unfinished = runs.unfinished(session, _MOST_REQUESTS)
+    started = [one for one in unfinished if not follow(tally.ledger, context.instance, *one)]
+    for scope, run in started:
+        yield run_request(scope, run)
+    if not started:
+        yield dg.SkipReason("nothing was asked for" if not unfinished else "all that was asked for is at work")
+
+
+sensors = (close_periods, late_usage_days, requested_runs, stripe_backlog)

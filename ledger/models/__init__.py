@@ -14,6 +14,7 @@ from ledger.models.payment_history import PaymentHistory
 from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
+from ledger.models.run import Run
 from ledger.models.subscription import Subscription, SubscriptionChange
 from ledger.models.tenant import Environment, Tenant
 from ledger.models.work import InboxEvent, OutboxItem, WebhookDelivery
@@ -46,6 +47,7 @@ __all__ = [
     "Price",
     "PriceVersion",
     "Quantity",
+    "Run",
     "Subscription",
     "SubscriptionChange",
     "Tenant",

@@ -37,6 +37,8 @@ ALL_SCOPES = frozenset(
         "payments:write",
         "connections:read",
         "connections:write",
+        "runs:read",
+        "runs:write",
     }
 )
 

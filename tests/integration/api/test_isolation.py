@@ -36,9 +36,11 @@ def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
     invoice = finalized_invoice(stack, tenant, made, "11600")
     payment = tenant.make("payments", {**guide("payments"), "destination_id": invoice.id})
     tenant.make("events", guide("events"))
+    run = tenant.make("runs", {"kind": "usage", "first_day": "2024-01-21"})
     ids = {name: thing["id"] for name, thing in made.items()}
     ids["price"] = made["plan"]["prices"][0]["id"]
     ids |= {"connection": connection["id"], "invoice": invoice.id, "payment": payment["id"]}
+    ids["run"] = run["id"]
     return tenant, {**ids, "line": invoice.lines[0].id}
 
 
@@ -48,6 +50,15 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
     event = {**guide("events"), "customer_id": ids["customer"]}
     return {
         "get_me": Attempt("/api/v1/me", statuses=(200,)),
+        "get_environment": Attempt("/api/v1/environment", statuses=(200,)),
+        "change_environment": Attempt("/api/v1/environment", {"billing_grace_seconds": 60}, (200,)),
+        "create_run": Attempt(
+            "/api/v1/runs",
+            {"kind": "billing", "first_day": "2024-02-01", "subscription_id": ids["subscription"]},
+            (422,),
+        ),
+        "get_run": Attempt(f"/api/v1/runs/{ids['run']}"),
+        "list_runs": Attempt("/api/v1/runs", statuses=(200,)),
         "create_connection": Attempt("/api/v1/connections", {"name": "S", "secret_key": "sk_test_x"}, (422,)),
         "get_connection": Attempt(f"/api/v1/connections/{ids['connection']}"),
         "list_connections": Attempt("/api/v1/connections", statuses=(200,)),
@@ -222,6 +233,8 @@ def _everything(tenant: Tenant) -> list[Any]:
         "subscriptions",
         "invoices",
         "payments",
+        "runs",
+        "environment",
     )
     event = tenant.get(f"events/{guide('events')['event_id']}").json()["events"]
     return [event, *(tenant.get(name).json() for name in lists)]

@@ -42,6 +42,7 @@ from ledger.store import (
     price_changes,
     prices,
     quantities,
+    runs,
     sessions,
     subscription_changes,
     subscriptions,
@@ -107,6 +108,18 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     gates.put_result(session, scope, "gate", invoice.id, "h", True, {}, NOW)
     correction = a_correction()
     event_corrections.add(session, scope, correction)
+    run = runs.request_run(
+        session,
+        scope,
+        kind="usage",
+        first_day=JANUARY.start.date(),
+        last_day=JANUARY.start.date(),
+        subscription_id=None,
+        meter_id=None,
+        force=False,
+        requested_by="me",
+        now=NOW,
+    )
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
@@ -124,6 +137,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         event=event,
         correction=correction,
         work=work,
+        run=run,
         key=keys.create_key(session, scope, "ci", ["usage:read"], NOW)[0],
     )
 
@@ -231,6 +245,9 @@ READS: dict[str, Call] = {
     "gates.passed": lambda s, scope, have: gates.passed(s, scope, "gate", have.invoice.id, "h"),
     "gates.list_results": lambda s, scope, _: gates.list_results(s, scope),
     "audit.list_entries": lambda s, scope, have: audit.list_entries(s, scope, entity_id=have.invoice.id),
+    "runs.get_run": lambda s, scope, have: runs.get_run(s, scope, have.run.id),
+    "runs.list_runs": lambda s, scope, _: runs.list_runs(s, scope),
+    "runs.count_unfinished": lambda s, scope, _: runs.count_unfinished(s, scope),
     "idempotency.reserve": lambda s, scope, _: idempotency.reserve(s, scope, "k", "r", "b", NOW),
 }
 
@@ -352,6 +369,9 @@ SILENT_WRITES: dict[str, Call] = {
     "event_corrections.mark_applied": lambda s, scope, have: event_corrections.mark_applied(
         s, scope, have.correction.id, NOW
     ),
+    "runs.follow_run": lambda s, scope, have: runs.follow_run(
+        s, scope, have.run.id, status="failed", log=[], started_at=NOW, finished_at=NOW
+    ),
     "outbox.done": lambda s, scope, have: outbox.done(s, scope, have.work.id, NOW),
     "outbox.retry_later": lambda s, scope, have: outbox.retry_later(s, scope, have.work.id, NOW, "x"),
     "outbox.give_up": lambda s, scope, have: outbox.give_up(s, scope, have.work.id, "x", NOW),
@@ -370,6 +390,7 @@ NAME_NO_ROW = {
     "audit.write",
     "event_corrections.add",
     "outbox.enqueue",
+    "runs.request_run",
 }
 # Parts of functions above, which hand on rows of the same scope; a foreign key holds what they write.
 INNER = {
@@ -452,7 +473,8 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
             answer = idempotency.reserve(session, mine, "k", "r", "b", NOW)
             corrections = event_corrections.by_event_key(session, mine, [have.correction.event_key])
             event = inbox.get_event(session, mine, have.event.id)
-            return [event, outbox.get_item(session, mine, have.work.id), answer, corrections]
+            run = runs.get_run(session, mine, have.run.id)
+            return [event, outbox.get_item(session, mine, have.work.id), answer, corrections, run]
 
         before = state()
         for name, call in SILENT_WRITES.items():

@@ -1,0 +1,29 @@
+"""The environment that a key belongs to."""
+
+from typing import Annotated
+
+from api.auth import Call, needs
+from api.routing import router
+from api.schemas.environment import EnvironmentChangesIn, EnvironmentOut
+from ledger.store import audit, tenants
+
+routes = router("Environment")
+
+
+@routes.get("/environment")
+def get_environment(call: Annotated[Call, needs("runs:read")]) -> EnvironmentOut:
+    """Read the environment of this key."""
+    with call.deps.ledger.read() as session:
+        return EnvironmentOut.of(tenants.get_environment(session, call.scope))
+
+
+@routes.patch("/environment")
+def change_environment(body: EnvironmentChangesIn, call: Annotated[Call, needs("runs:write")]) -> EnvironmentOut:
+    """Change how long periods wait for events that are on their way before they are billed by themselves."""
+    with call.deps.ledger.begin() as session:
+        changed = tenants.set_billing_grace(session, call.scope, body.billing_grace)
+        said = {"billing_grace_seconds": body.billing_grace_seconds}
+        audit.write(
+            session, call.scope, call.caller.id, "environment.changed", "environment", changed.id, said, call.now
+        )
+        return EnvironmentOut.of(changed)
