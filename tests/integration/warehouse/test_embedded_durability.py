@@ -54,15 +54,19 @@ def test_E1_acknowledged_rows_survive_kill_9_at_any_moment(tmp_path: Path) -> No
     assert len(stored - set(acknowledged)) <= 4
 
 
-def test_E1_an_insert_is_synced_to_the_disk_before_it_is_acknowledged(warehouse_server: WarehouseProcess) -> None:
-    synced = "SELECT sum(value) FROM system.events WHERE event = 'FileSync'"
+@pytest.mark.parametrize(("rows", "files"), [(1, 1), (1_000_000, 5)], ids=["part in one file", "part of several files"])
+def test_E1_an_insert_is_synced_to_the_disk_before_it_is_acknowledged(
+    warehouse_server: WarehouseProcess, rows: int, files: int
+) -> None:
+    synced = "SELECT sumIf(value, event = 'FileSync'), sumIf(value, event = 'DirectorySync') FROM system.events"
     with closing(client_of(warehouse_server)) as client:
         ask(client, "CREATE TABLE synced (n UInt64) ENGINE = MergeTree ORDER BY n")
-        before = int(ask(client, synced) or 0)
-        ask(client, "INSERT INTO synced FORMAT JSONEachRow", b'{"n":1}')
-        after = int(ask(client, synced))
+        files_before, folders_before = map(int, ask(client, synced).split())
+        ask(client, "INSERT INTO synced FORMAT TSV", b"1\n" * rows)
+        files_after, folders_after = map(int, ask(client, synced).split())
         ask(client, "DROP TABLE synced SYNC")
-    assert after >= before + 5, "a part is several files"
+    assert files_after >= files_before + files
+    assert folders_after >= folders_before + 2, "the part's own folder and, after its renaming, the table's"
 
 
 def test_rows_survive_a_clean_stop_which_ends_with_status_0(tmp_path: Path) -> None:
