@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 
+import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from pydantic import ValidationError
@@ -36,7 +37,8 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"port {options.port} on {options.host} cannot be used: {error.strerror}\n")
         return 1
-    asyncio.run(_serve(options.host, options.port))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(options.host, options.port))
     held.close()
     return 0
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +31,32 @@ _TAKERS: Final[Mapping[str, Callable[[Request, Call], Awaitable[Response]]]] = {
     "/api/v1/events": take_one,
     "/api/v1/events/bulk": take_batch,
 }
+
+
+class _Headers(Headers):
+    """Headers in a dict: the framework's own walk through all of them for each that is asked for."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope=scope)
+        # Of several with one name the first counts, as there.
+        self._by_name: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+
+    def __getitem__(self, key: str) -> str:
+        return self._by_name[key.lower()]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._by_name.get(key.lower(), default)
+
+
+class _EventRequest(Request):
+    """A request for events, whose headers are looked at several times."""
+
+    @cached_property
+    def headers(self) -> Headers:
+        """As of any request."""
+        return _Headers(self.scope)
 
 
 class _Body:
@@ -67,7 +95,7 @@ class DirectEvents:
             await self.app(scope, receive, send)
             return
         body = _Body(receive)
-        request = Request(scope, body)
+        request = _EventRequest(scope, body)
         try:
             response = await take(request, await authenticate(request, secret_of(request), _SCOPE))
         except TallyError as error:

@@ -70,13 +70,15 @@ class Observed:
         finally:
             # Senders of events come in thousands a second; the metrics count them.
             quiet = status < 300 and scope["path"].startswith(_EVENTS)
-            _access.log(
-                logging.DEBUG if quiet else logging.INFO,
-                "%s %s %d %.1fms caller=%s request=%s",
-                scope["method"],
-                scope["path"],
-                status,
-                (time.perf_counter() - started) * 1000,
-                scope.get(CALLER, "-"),
-                request_id,
-            )
+            level = logging.DEBUG if quiet else logging.INFO
+            if _access.isEnabledFor(level):
+                _access.log(
+                    level,
+                    "%s %s %d %.1fms caller=%s request=%s",
+                    scope["method"],
+                    scope["path"],
+                    status,
+                    (time.perf_counter() - started) * 1000,
+                    scope.get(CALLER, "-"),
+                    request_id,
+                )

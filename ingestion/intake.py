@@ -107,6 +107,7 @@ class Intake:
         self._source = source
         self._recent = RecentRequests(bounds.recent_events)
         self._waiting: deque[_Member] = deque()
+        self._waiting_rows_bytes = 0
         self._running = 0
         # More threads than lanes: an insert that hangs keeps its thread while the drain goes on trying.
         self._inserting = ThreadPoolExecutor(bounds.lanes + 1, "insert")
@@ -195,6 +196,7 @@ class Intake:
         self._check_room(len(lines))
         member = _Member(lines, len(rows), asyncio.get_running_loop().create_future())
         self._waiting.append(member)
+        self._waiting_rows_bytes += len(lines)
         self.figures.waiting_bytes += len(lines)
         self.figures.waiting_requests += 1
         self._go_on()
@@ -220,7 +222,7 @@ class Intake:
             return
         while self._waiting and self._running < self._bounds.lanes:
             # Two small inserts cost twice the CPU of one: a further lane is for what would fill half of one.
-            if self._running and sum([len(member.rows) for member in self._waiting]) < self._bounds.group_bytes // 2:
+            if self._running and self._waiting_rows_bytes < self._bounds.group_bytes // 2:
                 return
             self._running += 1
             self._do(self._store(self._next_group()))
@@ -234,6 +236,7 @@ class Intake:
         while self._waiting and size + len(self._waiting[0].rows) <= self._bounds.group_bytes:
             group.append(self._waiting.popleft())
             size += len(group[-1].rows)
+        self._waiting_rows_bytes -= size
         return group
 
     async def _store(self, group: list[_Member]) -> None:

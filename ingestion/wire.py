@@ -42,6 +42,8 @@ SPANS: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_
 """Finds where a value ends, and reads the half surrogate pairs that msgspec does not."""
 
 _DIGITS_TO_CUT: Final = re.compile(r"(\.\d{6})\d+", re.ASCII)
+# 2024-01-21T14:30:00.123456Z: a shorter text has no digit past the microsecond.
+_LENGTH_TO_MICROSECONDS: Final = 27
 
 
 def latest_taken(limits: Limits, now: datetime) -> datetime:
@@ -116,7 +118,8 @@ def _check(value: str, field: str, longest: int) -> None:
 def _timestamp(text: str, latest: datetime) -> datetime:
     try:
         # Digits past the microsecond are cut, not rounded: rounding could move an event into the next period.
-        moment = _timestamp_of(_DIGITS_TO_CUT.sub(r"\1", text)).astimezone(UTC)
+        cut = text if len(text) <= _LENGTH_TO_MICROSECONDS else _DIGITS_TO_CUT.sub(r"\1", text)
+        moment = _timestamp_of(cut).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
         raise BadEventError(
             "timestamp_not_rfc3339", "is not an RFC 3339 time with an offset, such as 2024-01-21T14:30:00Z", "timestamp"
