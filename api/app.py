@@ -15,6 +15,7 @@ from api.direct import DirectEvents
 from api.middleware import Observed
 from api.routes import (
     connections,
+    coupons,
     customers,
     environment,
     event_log,
@@ -32,6 +33,7 @@ from api.routes import (
     runs,
     subscription_changes,
     subscriptions,
+    tax_rates,
     usage,
     webhooks,
 )
@@ -48,7 +50,9 @@ _RESOURCES = (
     features,
     plans,
     prices,
+    tax_rates,
     customers,
+    coupons,
     payments,
     payment_methods,
     subscription_changes,

@@ -39,6 +39,8 @@ _TAGS = [
     ("Features", "What prices are for."),
     ("Plans", "Prices with a billing period and a currency."),
     ("Prices", "What a quantity costs, in versions."),
+    ("Coupons", "What is taken off the invoices of those who have one."),
+    ("Tax rates", "What comes on top of an invoice, or is in it already."),
     ("Customers", "Whom usage and invoices belong to."),
     ("Subscriptions", "A customer on a plan from a date."),
     ("Events", "Usage, as it happens."),

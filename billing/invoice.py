@@ -8,10 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from billing.errors import Conflict
-from billing.exact import canonical
+from billing.exact import ZERO, canonical
 from billing.instant import format_instant
 from billing.money import from_minor, to_minor
 from billing.period import Period
@@ -20,12 +20,20 @@ from billing.rating import TierUse
 PriceType = Literal["fixed", "usage", "one_off"]
 
 
+class Share(NamedTuple):
+    """A line's part of a discount or tax of its invoice, named by the discount's or the rate's id."""
+
+    id: str
+    amount: Decimal
+
+
 @dataclass(frozen=True, kw_only=True)
 class LineDraft:
     """One priced item. `key` is stable over reruns, so a line that is priced again is found again.
 
     `amount` is rounded to the invoice's currency, `unrounded` is the price before rounding, discount and bounds. A
-    one-off line has no price.
+    one-off line has no price. `discount` and `tax` are the line's parts of what `billing.adjustments.adjust` takes off
+    and adds, `discounts` and `taxes` the same one by one; a line that was not adjusted yet has none.
     """
 
     key: str
@@ -42,6 +50,10 @@ class LineDraft:
     breakdown: tuple[TierUse, ...]
     watermark: datetime | None
     quantity_hash: str | None
+    discount: Decimal = ZERO
+    tax: Decimal = ZERO
+    discounts: tuple[Share, ...] = ()
+    taxes: tuple[Share, ...] = ()
 
 
 class InvoiceStatus(StrEnum):

@@ -74,7 +74,7 @@ def view_of(invoice: InvoiceRecord, customer: CustomerRecord, seller: str, *, is
     """The invoice as it stands; the same invoice in the same state gives the same view."""
     draft, void = invoice.status == InvoiceStatus.DRAFT, invoice.status == InvoiceStatus.VOID
     state = "Draft" if draft else "Void" if void else _STATES[invoice.payment_status]
-    outstanding = invoice.amount_due - invoice.amount_paid
+    outstanding = invoice.amount_remaining
     collectable = invoice.status == InvoiceStatus.FINALIZED and outstanding > 0
     return InvoiceView(
         title="Draft invoice" if draft else "Invoice",
@@ -159,9 +159,20 @@ def _tiers(uses: Sequence[TierUse], currency: str) -> Iterator[StepView]:
 
 
 def _totals(invoice: InvoiceRecord, outstanding: Decimal, *, void: bool) -> Iterator[tuple[str, str]]:
-    if invoice.subtotal != invoice.total:
+    if invoice.subtotal != invoice.total or invoice.taxes or invoice.discounts:
         yield "Subtotal", _money(invoice.subtotal)
+    for discount in invoice.discounts:
+        if discount.amount != 0:
+            off = discount.terms.percent_off
+            yield discount.terms.name + ("" if off is None else f" ({_number(off)} %)"), _money(-discount.amount)
+    for tax in invoice.taxes:
+        held = " included" if tax.terms.inclusive else ""
+        yield f"{tax.terms.name} {_number(tax.terms.percentage)} %{held}, of {_money(tax.taxable)}", _money(tax.amount)
     yield "Total", _money(invoice.total)
+    if invoice.credits_applied > 0:
+        yield "Credit applied", _money(-invoice.credits_applied)
+    if invoice.pre_payment_credited > 0:
+        yield "Credit notes", _money(-invoice.pre_payment_credited)
     if invoice.amount_paid > 0:
         yield "Paid", _money(-invoice.amount_paid)
     if void:

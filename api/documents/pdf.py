@@ -165,7 +165,7 @@ def _totals(view: InvoiceView) -> Table:
         ("LINEABOVE", (1, last), (-1, last), 1.1, _INK),
         ("TOPPADDING", (1, last), (-1, last), 5),
     ]
-    return Table(rows, colWidths=(_WIDTH - 88 * mm, 38 * mm, 50 * mm), style=style)
+    return Table(rows, colWidths=(_WIDTH - 122 * mm, 72 * mm, 50 * mm), style=style)
 
 
 def _plain(padding: str, points: int) -> list[tuple[Any, ...]]:

@@ -9,10 +9,11 @@ from api.auth import Call, needs
 from api.once import Once, creates
 from api.routing import PathId, router
 from api.schemas.common import Listing
-from api.schemas.customers import CustomerIn, CustomerOut
+from api.schemas.customers import CustomerChangesIn, CustomerIn, CustomerOut
 from api.schemas.paging import Paging
 from api.schemas.problem import problems
 from ledger.store import customers
+from pipelines.steps.change_taxes import change_customer_taxes
 from pipelines.steps.create_customer import create_customer as create
 
 routes = router("Customers")
@@ -32,6 +33,20 @@ def get_customer(customer_id: PathId, call: Annotated[Call, needs("customers:rea
     """Read a customer by our id or yours."""
     with call.deps.ledger.read() as session:
         return CustomerOut.of(customers.get_customer(session, call.scope, customer_id))
+
+
+@routes.patch("/customers/{customer_id}", responses=problems(404, 409))
+def change_customer(
+    customer_id: PathId, body: CustomerChangesIn, call: Annotated[Call, needs("customers:write")]
+) -> CustomerOut:
+    """Change what taxes a customer is charged. Final invoices keep what they say; drafts follow once priced anew."""
+    return call.deps.ledger.run(
+        lambda session: CustomerOut.of(
+            change_customer_taxes(
+                session, call.scope, customer_id, body.tax_exempt, body.tax_rate_ids, call.caller.id, call.now
+            )
+        )
+    )
 
 
 @routes.get("/customers")

@@ -14,7 +14,14 @@ from api.openapi import document_answer
 from api.routing import PathId, router
 from api.schemas.common import Listing
 from api.schemas.invoice_lines import LineEventOut, LineExplanationOut, RecomputedOut
-from api.schemas.invoices import InvoiceFilters, InvoiceIn, InvoiceOut, SyncedInvoiceOut, VoidInvoiceIn
+from api.schemas.invoices import (
+    InvoiceChangesIn,
+    InvoiceFilters,
+    InvoiceIn,
+    InvoiceOut,
+    SyncedInvoiceOut,
+    VoidInvoiceIn,
+)
 from api.schemas.paging import Paging
 from api.schemas.problem import problems
 from ledger.store import customers, invoices, tenants
@@ -22,6 +29,7 @@ from pipelines.steps import explain_line as explaining
 from pipelines.steps import finalize_invoice as finalizing
 from pipelines.steps import recompute_invoice as recomputing
 from pipelines.steps import void_invoice as voiding
+from pipelines.steps.change_taxes import change_invoice_taxes
 from pipelines.steps.one_off_invoice import create_one_off
 from pipelines.steps.sync_invoice import sync
 
@@ -80,6 +88,18 @@ def print_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:read
         "Cache-Control": HEADERS["Cache-Control"],
     }
     return Response(invoice_pdf(view), headers=headers, media_type="application/pdf")
+
+
+@routes.patch("/invoices/{invoice_id}", responses=problems(404, 409))
+def change_invoice(
+    invoice_id: PathId, body: InvoiceChangesIn, call: Annotated[Call, needs("invoices:write")]
+) -> InvoiceOut:
+    """Give a draft tax rates of its own, or its customer's again. Its taxes and total are worked out anew at once."""
+    return call.deps.ledger.run(
+        lambda session: InvoiceOut.of(
+            change_invoice_taxes(session, call.scope, invoice_id, body.tax_rate_ids, call.caller.id, call.now)
+        )
+    )
 
 
 @routes.post("/invoices/{invoice_id}/finalize", responses=problems(404, 409))

@@ -36,6 +36,7 @@ __all__ = [
     "Name",
     "ShortName",
     "Slug",
+    "TaxRateIds",
     "TimezoneName",
     "WebAddress",
     "any_case",
@@ -164,6 +165,7 @@ LongText = Annotated[
     Field(json_schema_extra=_NO_CONTROL_BUT_LINES),
 ]
 Slug = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
+TaxRateIds = Annotated[tuple[Slug, ...], Field(max_length=20)]
 CustomerRef = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),

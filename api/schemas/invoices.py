@@ -16,10 +16,13 @@ from api.schemas.common import (
     Model,
     Name,
     Slug,
+    TaxRateIds,
     any_case,
 )
+from api.schemas.coupons import AppliedDiscountOut
 from api.schemas.paging import Paging
 from api.schemas.prices import BreakdownOut
+from api.schemas.tax_rates import AppliedTaxOut
 from billing.errors import Conflict
 from billing.exact import parse_decimal
 from billing.one_off import OneOffItem
@@ -29,6 +32,7 @@ from pipelines.steps.one_off_invoice import NewOneOff
 from pipelines.steps.sync_invoice import SyncResult
 
 __all__ = [
+    "InvoiceChangesIn",
     "InvoiceFilters",
     "InvoiceIn",
     "InvoiceOut",
@@ -94,6 +98,7 @@ class InvoiceIn(Model):
     period_end: Instant | None = None
     collection_method: CollectionMethod = "charge_automatically"
     metadata: Metadata = Field(default_factory=dict)
+    tax_rate_ids: TaxRateIds | None = Field(default=None, description="The customer's when left out; [] for none.")
 
     def new_invoice(self) -> NewOneOff:
         return NewOneOff(
@@ -104,7 +109,14 @@ class InvoiceIn(Model):
             period_end=self.period_end,
             collection_method=self.collection_method,
             metadata=self.metadata,
+            tax_rate_ids=self.tax_rate_ids,
         )
+
+
+class InvoiceChangesIn(Model):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tax_rate_ids": []}]})
+
+    tax_rate_ids: TaxRateIds | None = Field(description="For this invoice alone; [] for none, null for the customer's.")
 
 
 class VoidInvoiceIn(Model):
@@ -113,11 +125,25 @@ class VoidInvoiceIn(Model):
     reason: Annotated[Name, Field(max_length=500, description="Kept on the invoice and in the audit log.")]
 
 
+class LineDiscountOut(Model):
+    discount_id: str
+    amount: DecimalOut
+
+
+class LineTaxOut(Model):
+    tax_rate_id: str
+    amount: DecimalOut
+
+
 class LineOut(Model):
     id: str
     display_name: str
     price_type: Literal["fixed", "usage", "one_off"]
     amount: DecimalOut
+    discount: DecimalOut = Field(description="The line's part of the invoice's discounts.")
+    tax: DecimalOut = Field(description="The line's part of the invoice's taxes.")
+    discounts: list[LineDiscountOut] = Field(description="The same, discount by discount.")
+    taxes: list[LineTaxOut] = Field(description="The same, rate by rate.")
     quantity: DecimalOut
     period_start: Instant
     period_end: Instant
@@ -137,6 +163,10 @@ class LineOut(Model):
             display_name=line.display_name,
             price_type=line.price_type,
             amount=line.amount,
+            discount=line.discount,
+            tax=line.tax,
+            discounts=[LineDiscountOut(discount_id=share.id, amount=share.amount) for share in line.discounts],
+            taxes=[LineTaxOut(tax_rate_id=share.id, amount=share.amount) for share in line.taxes],
             quantity=line.quantity,
             period_start=line.period.start,
             period_end=line.period.end,
@@ -159,10 +189,15 @@ class InvoiceOut(Model):
     invoice_status: str
     payment_status: str
     currency: str
-    subtotal: DecimalOut
+    subtotal: DecimalOut = Field(description="The sum of the lines.")
+    discount_total: DecimalOut
+    tax_total: DecimalOut = Field(description="All taxes; inclusive ones are in the subtotal already.")
     total: DecimalOut
     amount_due: DecimalOut
     amount_paid: DecimalOut
+    amount_remaining: DecimalOut = Field(description="What is still to be paid.")
+    discounts: list[AppliedDiscountOut]
+    taxes: list[AppliedTaxOut]
     collection_method: str
     line_items: list[LineOut]
     invoice_pdf_url: str | None
@@ -191,9 +226,14 @@ class InvoiceOut(Model):
             payment_status=record.payment_status,
             currency=record.currency.lower(),
             subtotal=record.subtotal,
+            discount_total=record.discount_total,
+            tax_total=record.tax_total,
             total=record.total,
             amount_due=record.amount_due,
             amount_paid=record.amount_paid,
+            amount_remaining=record.amount_remaining,
+            discounts=[AppliedDiscountOut.of(discount) for discount in record.discounts],
+            taxes=[AppliedTaxOut.of(tax) for tax in record.taxes],
             collection_method=record.collection_method,
             line_items=[LineOut.of(line) for line in record.lines],
             invoice_pdf_url=record.invoice_pdf_url,

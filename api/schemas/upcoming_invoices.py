@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from api.schemas.common import DecimalOut, Instant, Model, any_case
+from api.schemas.coupons import AppliedDiscountOut
 from api.schemas.invoices import LineOut
 from api.schemas.paging import Paging
+from api.schemas.tax_rates import AppliedTaxOut
 from api.schemas.usage import ServedBy
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.list_periods import PeriodStatus, SubscriptionPeriod
@@ -40,8 +42,12 @@ class UpcomingInvoiceOut(Model):
     subscription_id: str
     currency: str
     subtotal: DecimalOut
+    discount_total: DecimalOut
+    tax_total: DecimalOut
     total: DecimalOut
     amount_due: DecimalOut
+    discounts: list[AppliedDiscountOut]
+    taxes: list[AppliedTaxOut]
     collection_method: str
     line_items: list[LineOut] = Field(description="The `id` of each is only a name: the same in every answer.")
     period_start: Instant
@@ -57,9 +63,13 @@ class UpcomingInvoiceOut(Model):
             customer_id=subscription.customer_id,
             subscription_id=subscription.id,
             currency=subscription.currency.lower(),
-            subtotal=upcoming.total,
+            subtotal=upcoming.adjusted.subtotal,
+            discount_total=upcoming.adjusted.discount_total,
+            tax_total=upcoming.adjusted.tax_total,
             total=upcoming.total,
             amount_due=upcoming.amount_due,
+            discounts=[AppliedDiscountOut.of(discount) for discount in upcoming.adjusted.discounts],
+            taxes=[AppliedTaxOut.of(tax) for tax in upcoming.adjusted.taxes],
             collection_method=subscription.collection_method,
             line_items=[LineOut.of(line) for line in upcoming.lines],
             period_start=upcoming.due.period.start,

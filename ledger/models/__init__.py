@@ -3,6 +3,7 @@
 from ledger.models.base import Base
 from ledger.models.checkout import Checkout
 from ledger.models.connection import Connection, Mapping
+from ledger.models.coupon import Coupon, Discount
 from ledger.models.customer import Customer
 from ledger.models.event_correction import EventCorrection
 from ledger.models.feature import Feature, FeatureVersion
@@ -16,6 +17,7 @@ from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
 from ledger.models.run import Run
 from ledger.models.subscription import Subscription, SubscriptionChange
+from ledger.models.tax_rate import TaxRate
 from ledger.models.tenant import Environment, Tenant
 from ledger.models.work import InboxEvent, OutboxItem, WebhookDelivery
 
@@ -25,7 +27,9 @@ __all__ = [
     "Base",
     "Checkout",
     "Connection",
+    "Coupon",
     "Customer",
+    "Discount",
     "Environment",
     "EventCorrection",
     "Feature",
@@ -50,6 +54,7 @@ __all__ = [
     "Run",
     "Subscription",
     "SubscriptionChange",
+    "TaxRate",
     "Tenant",
     "WebhookDelivery",
 ]

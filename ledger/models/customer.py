@@ -1,9 +1,10 @@
 """Customers of a tenant. `external_id` is the caller's own name for one, and the only one that the warehouse knows."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint
-from sqlalchemy.orm import Mapped
+from sqlalchemy import Index, UniqueConstraint, false
+from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.models.base import Base, Entity, in_environment, one_of
 
@@ -23,5 +24,7 @@ class Customer(Entity, Base):
     status: Mapped[str]
     currency: Mapped[str | None]
     timezone: Mapped[str | None]
+    tax_exempt: Mapped[bool] = mapped_column(server_default=false())
+    tax_rate_ids: Mapped[list[Any]] = mapped_column(server_default="[]")
     meta: Mapped[dict[str, str]]
     created_at: Mapped[datetime]

@@ -1,6 +1,7 @@
 """Invoices, their lines, and the counters behind gapless numbers.
 
-Triggers (see the migrations) refuse any change to the lines and amounts of an invoice that has left draft.
+Triggers (see the migrations) refuse any change to the lines and amounts of an invoice that has left draft; what is paid
+and credited of it moves on. `discounts`, `taxes` and `credits` are what it was made with, beside the amounts.
 """
 
 from datetime import datetime
@@ -39,9 +40,18 @@ class Invoice(Entity, Base):
     payment_status: Mapped[str]
     currency: Mapped[str]
     subtotal: Mapped[Decimal]
+    discount_total: Mapped[Decimal] = mapped_column(server_default="0")
+    tax_total: Mapped[Decimal] = mapped_column(server_default="0")
     total: Mapped[Decimal]
+    credits_applied: Mapped[Decimal] = mapped_column(server_default="0")
     amount_due: Mapped[Decimal]
     amount_paid: Mapped[Decimal]
+    amount_credited: Mapped[Decimal] = mapped_column(server_default="0")
+    pre_payment_credited: Mapped[Decimal] = mapped_column(server_default="0")
+    tax_rate_ids: Mapped[list[Any] | None]
+    discounts: Mapped[list[Any]] = mapped_column(server_default="[]")
+    taxes: Mapped[list[Any]] = mapped_column(server_default="[]")
+    credits: Mapped[list[Any]] = mapped_column(server_default="[]")
     period_start: Mapped[datetime]
     period_end: Mapped[datetime]
     collection_method: Mapped[str]
@@ -85,6 +95,10 @@ class InvoiceLine(Entity, Base):
     quantity: Mapped[Decimal]
     amount: Mapped[Decimal]
     unrounded: Mapped[Decimal]
+    discount: Mapped[Decimal] = mapped_column(server_default="0")
+    tax: Mapped[Decimal] = mapped_column(server_default="0")
+    discounts: Mapped[list[Any]] = mapped_column(server_default="[]")
+    taxes: Mapped[list[Any]] = mapped_column(server_default="[]")
     period_start: Mapped[datetime]
     period_end: Mapped[datetime]
     price_id: Mapped[str | None]

@@ -1,7 +1,7 @@
 """Customers, found by our id or by the caller's own."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
@@ -30,6 +30,8 @@ class CustomerRecord:
     timezone: str | None
     metadata: dict[str, str]
     created_at: datetime
+    tax_exempt: bool = False
+    tax_rate_ids: tuple[str, ...] = ()
 
 
 class CustomerChanges(TypedDict, total=False):
@@ -41,6 +43,8 @@ class CustomerChanges(TypedDict, total=False):
     currency: str | None
     timezone: str | None
     metadata: dict[str, str]
+    tax_exempt: bool
+    tax_rate_ids: list[str]
 
 
 def create_customer(
@@ -54,6 +58,8 @@ def create_customer(
     currency: str | None = None,
     timezone: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    tax_exempt: bool = False,
+    tax_rate_ids: Sequence[str] = (),
 ) -> CustomerRecord:
     """A new customer; without an `external_id` it is its own id. Conflict `customer_exists`.
 
@@ -77,6 +83,8 @@ def create_customer(
         timezone=timezone,
         metadata=dict(metadata or {}),
         created_at=now,
+        tax_exempt=tax_exempt,
+        tax_rate_ids=tuple(tax_rate_ids),
     )
     values = scoped(
         scope,
@@ -89,6 +97,8 @@ def create_customer(
         timezone=timezone,
         meta=record.metadata,
         created_at=now,
+        tax_exempt=tax_exempt,
+        tax_rate_ids=list(tax_rate_ids),
     )
     if not insert_new(session, Customer, values):
         raise Conflict("customer_exists", "a customer with this customer_id exists", field="customer_id")
@@ -152,4 +162,6 @@ def _record(row: Customer) -> CustomerRecord:
         timezone=row.timezone,
         metadata=row.meta,
         created_at=row.created_at,
+        tax_exempt=row.tax_exempt,
+        tax_rate_ids=tuple(row.tax_rate_ids),
     )

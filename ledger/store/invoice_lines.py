@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, delete, select
 from sqlalchemy.orm import Session
 
-from billing.invoice import LineDraft
+from billing.invoice import LineDraft, Share
 from billing.money import format_decimal
 from billing.period import Period
 from billing.rating import TierUse
@@ -54,6 +54,8 @@ def _columns(line: LineDraft) -> dict[str, Any]:
     values = {item.name: getattr(line, item.name) for item in fields(LineDraft)}
     period: Period = values.pop("period")
     values["breakdown"] = [_tier_to_json(tier) for tier in line.breakdown]
+    for name in ("discounts", "taxes"):
+        values[name] = [{"id": share.id, "amount": format_decimal(share.amount)} for share in values[name]]
     return {**values, "period_start": period.start, "period_end": period.end}
 
 
@@ -74,7 +76,15 @@ def _record(row: InvoiceLine) -> LineRecord:
         breakdown=tuple(_tier_from_json(tier) for tier in row.breakdown),
         watermark=row.watermark,
         quantity_hash=row.quantity_hash,
+        discount=row.discount,
+        tax=row.tax,
+        discounts=_shares(row.discounts),
+        taxes=_shares(row.taxes),
     )
+
+
+def _shares(stored: list[dict[str, str]]) -> tuple[Share, ...]:
+    return tuple(Share(share["id"], Decimal(share["amount"])) for share in stored)
 
 
 def _tier_to_json(tier: TierUse) -> dict[str, str | None]:

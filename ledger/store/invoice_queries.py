@@ -13,7 +13,7 @@ from billing.invoice import InvoiceStatus
 from billing.scope import Scope
 from ledger.models import Connection, Invoice, Mapping
 from ledger.page import DEFAULT_LIMIT, Page, paginate
-from ledger.store.invoice_record import InvoiceRecord, with_lines
+from ledger.store.invoice_record import InvoiceRecord, with_lines, without_lines
 from ledger.store.rows import in_scope, scope_of
 
 
@@ -49,6 +49,19 @@ def list_invoices(
     rows = rows.where(*(column == value for column, value in wanted.items() if value is not None))
     page = paginate(session, rows, Invoice.created_at, Invoice.id, lambda row: row, cursor, limit)
     return Page(with_lines(session, scope, page.items), page.next_cursor)
+
+
+def of_customer(
+    session: Session, scope: Scope, customer_id: str, subscription_id: str | None = None
+) -> list[InvoiceRecord]:
+    """A customer's invoices for subscriptions, or for this one, without their lines; by period; our ids."""
+    rows = select(Invoice).where(in_scope(Invoice, scope), Invoice.customer_id == customer_id)
+    if subscription_id is None:
+        rows = rows.where(Invoice.subscription_id.is_not(None))
+    else:
+        rows = rows.where(Invoice.subscription_id == subscription_id)
+    found = session.scalars(rows.order_by(Invoice.period_end, Invoice.period_start, Invoice.id))
+    return [without_lines(row) for row in found]
 
 
 def finalized_after(session: Session, scope: Scope, customer_id: str, moment: datetime) -> list[InvoiceRecord]:

@@ -1,14 +1,17 @@
-"""An invoice as it is read, with its lines."""
+"""An invoice as it is read, with its lines and with what was taken off and added."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy.orm import Session
 
+from billing.adjustments.adjust import Adjusted, AppliedDiscount, AppliedTax, DiscountTerms, InvoiceTerms, TaxTerms
+from billing.adjustments.credit import Drawn
 from billing.invoice import InvoiceStatus, PaymentStatus
+from billing.money import format_decimal, from_minor
 from billing.period import Period
 from billing.scope import Scope
 from ledger.models import Invoice
@@ -17,7 +20,11 @@ from ledger.store.invoice_lines import LineRecord, lines_of
 
 @dataclass(frozen=True)
 class InvoiceRecord:
-    """Amounts are in `currency`; `inputs_hash`, `watermark` and `code_version` say what the lines come from."""
+    """Amounts are in `currency`; `inputs_hash`, `watermark` and `code_version` say what the lines come from.
+
+    `tax_rate_ids` were set for this invoice alone, None where the customer's count. `amount_credited` is what credit
+    notes took off, `pre_payment_credited` the part of it that nobody has to pay any more.
+    """
 
     id: str
     customer_id: str
@@ -27,9 +34,18 @@ class InvoiceRecord:
     payment_status: PaymentStatus
     currency: str
     subtotal: Decimal
+    discount_total: Decimal
+    tax_total: Decimal
     total: Decimal
+    credits_applied: Decimal
     amount_due: Decimal
     amount_paid: Decimal
+    amount_credited: Decimal
+    pre_payment_credited: Decimal
+    tax_rate_ids: tuple[str, ...] | None
+    discounts: tuple[AppliedDiscount, ...]
+    taxes: tuple[AppliedTax, ...]
+    credits: tuple[Drawn, ...]
     period: Period
     collection_method: str
     watermark: datetime | None
@@ -45,6 +61,98 @@ class InvoiceRecord:
     metadata: dict[str, str]
     lines: tuple[LineRecord, ...]
     created_at: datetime
+
+    @property
+    def terms(self) -> InvoiceTerms:
+        """The discounts and taxes that it was made with."""
+        return InvoiceTerms(
+            tuple(discount.terms for discount in self.discounts), tuple(tax.terms for tax in self.taxes)
+        )
+
+    @property
+    def amount_to_collect(self) -> Decimal:
+        """What is asked for in money: what is due less what credit notes took off it."""
+        return max(self.amount_due - self.pre_payment_credited, from_minor(0, self.currency))
+
+    @property
+    def amount_remaining(self) -> Decimal:
+        """What is still to be paid."""
+        return max(self.amount_to_collect - self.amount_paid, from_minor(0, self.currency))
+
+    def adjusted(self, adjusted: Adjusted) -> Self:
+        """The same invoice with these amounts; its lines keep their ids."""
+        lines = tuple(
+            replace(line, discount=new.discount, tax=new.tax, discounts=new.discounts, taxes=new.taxes)
+            for line, new in zip(self.lines, adjusted.lines, strict=True)
+        )
+        return replace(self, lines=lines, **_amounts(adjusted), discounts=adjusted.discounts, taxes=adjusted.taxes)
+
+
+def without_lines(row: Invoice) -> InvoiceRecord:
+    """The record of a row for whoever looks at its amounts only."""
+    return _record(row, ())
+
+
+def adjusted_columns(adjusted: Adjusted) -> dict[str, Any]:
+    """What a draft's row holds of its amounts and of what they were made with."""
+    return {
+        **_amounts(adjusted),
+        "discounts": [
+            {
+                **_texts(vars(discount.terms)),
+                "amount": format_decimal(discount.amount),
+                "applies": discount.applies,
+            }
+            for discount in adjusted.discounts
+        ],
+        "taxes": [
+            {
+                **_texts(vars(tax.terms)),
+                "taxable": format_decimal(tax.taxable),
+                "amount": format_decimal(tax.amount),
+            }
+            for tax in adjusted.taxes
+        ],
+    }
+
+
+def _amounts(adjusted: Adjusted) -> dict[str, Any]:
+    return {
+        "subtotal": adjusted.subtotal,
+        "discount_total": adjusted.discount_total,
+        "tax_total": adjusted.tax_total,
+        "total": adjusted.total,
+        "amount_due": adjusted.amount_due,
+    }
+
+
+def _texts(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: format_decimal(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _discount(stored: dict[str, Any]) -> AppliedDiscount:
+    terms = DiscountTerms(
+        id=stored["id"],
+        coupon_id=stored["coupon_id"],
+        name=stored["name"],
+        percent_off=_decimal(stored["percent_off"]),
+        amount_off=_decimal(stored["amount_off"]),
+        currency=stored["currency"],
+    )
+    return AppliedDiscount(terms, Decimal(stored["amount"]), stored["applies"])
+
+
+def _tax(stored: dict[str, Any]) -> AppliedTax:
+    terms = TaxTerms(stored["id"], stored["name"], Decimal(stored["percentage"]), stored["inclusive"])
+    return AppliedTax(terms, Decimal(stored["taxable"]), Decimal(stored["amount"]))
+
+
+def _drawn(stored: dict[str, str]) -> Drawn:
+    return Drawn(stored["grant_id"], Decimal(stored["available"]), Decimal(stored["amount"]))
 
 
 def with_lines(session: Session, scope: Scope, rows: Sequence[Invoice]) -> list[InvoiceRecord]:
@@ -63,9 +171,18 @@ def _record(row: Invoice, lines: tuple[LineRecord, ...]) -> InvoiceRecord:
         payment_status=PaymentStatus(row.payment_status),
         currency=row.currency,
         subtotal=row.subtotal,
+        discount_total=row.discount_total,
+        tax_total=row.tax_total,
         total=row.total,
+        credits_applied=row.credits_applied,
         amount_due=row.amount_due,
         amount_paid=row.amount_paid,
+        amount_credited=row.amount_credited,
+        pre_payment_credited=row.pre_payment_credited,
+        tax_rate_ids=None if row.tax_rate_ids is None else tuple(row.tax_rate_ids),
+        discounts=tuple(map(_discount, row.discounts)),
+        taxes=tuple(map(_tax, row.taxes)),
+        credits=tuple(map(_drawn, row.credits)),
         period=Period(row.period_start, row.period_end),
         collection_method=row.collection_method,
         watermark=row.watermark,

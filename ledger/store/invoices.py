@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.orm import Session
 
+from billing.adjustments.adjust import InvoiceTerms, adjust
 from billing.errors import Conflict, NotFound
-from billing.invoice import INVOICE_MOVES, PAYMENT_MOVES, InvoiceStatus, LineDraft, PaymentStatus, check_move, total
+from billing.invoice import INVOICE_MOVES, PAYMENT_MOVES, InvoiceStatus, LineDraft, PaymentStatus, check_move
 from billing.money import round_amount
 from billing.period import Period
 from billing.scope import Scope
@@ -25,10 +26,11 @@ from ledger.store.invoice_queries import (
     invoices_of_periods,
     last_closed_end,
     list_invoices,
+    of_customer,
     of_periods,
     to_sync,
 )
-from ledger.store.invoice_record import InvoiceRecord, with_lines
+from ledger.store.invoice_record import InvoiceRecord, adjusted_columns, with_lines
 from ledger.store.rows import affected, in_scope, insert_new, scoped
 from ledger.store.subscriptions import SubscriptionRecord
 
@@ -47,14 +49,18 @@ __all__ = [
     "invoices_of_periods",
     "last_closed_end",
     "list_invoices",
+    "of_customer",
     "of_periods",
     "record_payment_state",
     "replace_lines",
     "set_links",
+    "set_tax_rates",
     "to_sync",
     "undo_refund",
     "void",
 ]
+
+NO_TERMS = InvoiceTerms()
 
 
 def create_one_off(
@@ -67,10 +73,12 @@ def create_one_off(
     collection_method: str,
     metadata: Mapping[str, str],
     now: datetime,
+    tax_rate_ids: Sequence[str] | None = None,
 ) -> InvoiceRecord:
     """An empty draft that belongs to no subscription."""
     values = _empty(scope, customer.id, currency, period, collection_method, now)
-    insert_new(session, Invoice, {**values, "meta": dict(metadata)})
+    rates = None if tax_rate_ids is None else list(tax_rate_ids)
+    insert_new(session, Invoice, {**values, "meta": dict(metadata), "tax_rate_ids": rates})
     return get_invoice(session, scope, values["id"])
 
 
@@ -97,18 +105,17 @@ def replace_lines(
     watermark: datetime | None,
     code_version: str,
     now: datetime,
+    terms: InvoiceTerms = NO_TERMS,
 ) -> InvoiceRecord:
-    """Makes `lines` the lines of a draft and their sum its total. The same lines again change nothing but `priced_at`.
+    """Makes `lines` the lines of a draft, and its amounts what `adjust` makes of them under `terms`. The same again
+    changes nothing but `priced_at`.
 
     A negative total is owed to the customer: nothing is due.
     NotFound `invoice_not_found`, Conflict `invoice_not_draft`.
     """
-    currency = get_invoice(session, scope, invoice_id).currency
-    amount = total(lines, currency)
+    adjusted = adjust(lines, terms, get_invoice(session, scope, invoice_id).currency)
     priced = {
-        "subtotal": amount,
-        "total": amount,
-        "amount_due": max(amount, round_amount(Decimal(0), currency)),
+        **adjusted_columns(adjusted),
         "inputs_hash": inputs_hash,
         "watermark": watermark,
         "code_version": code_version,
@@ -117,7 +124,19 @@ def replace_lines(
     # The update also holds the row, so that nobody finalizes between it and the lines.
     if affected(session, update(Invoice).where(_is_draft(scope, invoice_id)).values(priced)) == 0:
         raise _not_draft()
-    write_lines(session, scope, invoice_id, lines, now)
+    write_lines(session, scope, invoice_id, adjusted.lines, now)
+    return get_invoice(session, scope, invoice_id)
+
+
+def set_tax_rates(session: Session, scope: Scope, invoice_id: str, tax_rate_ids: Sequence[str] | None) -> InvoiceRecord:
+    """Sets the rates of a draft alone; None gives it its customer's again. It is for the caller to price it anew.
+
+    NotFound `invoice_not_found`, Conflict `invoice_not_draft`.
+    """
+    get_invoice(session, scope, invoice_id)
+    rates = None if tax_rate_ids is None else list(tax_rate_ids)
+    if affected(session, update(Invoice).where(_is_draft(scope, invoice_id)).values(tax_rate_ids=rates)) == 0:
+        raise _not_draft()
     return get_invoice(session, scope, invoice_id)
 
 
@@ -255,9 +274,17 @@ def _empty(
         payment_status=PaymentStatus.PENDING.value,
         currency=currency,
         subtotal=nothing,
+        discount_total=nothing,
+        tax_total=nothing,
         total=nothing,
+        credits_applied=nothing,
         amount_due=nothing,
         amount_paid=nothing,
+        amount_credited=nothing,
+        pre_payment_credited=nothing,
+        discounts=[],
+        taxes=[],
+        credits=[],
         period_start=period.start,
         period_end=period.end,
         collection_method=collection_method,

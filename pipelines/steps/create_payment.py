@@ -80,7 +80,7 @@ def _by_card(ledger: Ledger, scope: Scope, gateways: Gateways, wanted: NewPaymen
         invoice = invoices.get_invoice(session, scope, wanted.invoice_id)
     if invoice.currency != wanted.currency:
         raise InvalidInput("currency_mismatch", f"The invoice is in {invoice.currency}.", field="currency")
-    remaining = invoice.amount_due - invoice.amount_paid
+    remaining = invoice.amount_remaining
     if wanted.amount != remaining:
         raise InvalidInput(
             "amount_not_remaining",

@@ -107,11 +107,12 @@ def finalize_draft(
         draft = invoices.get_invoice(session, scope, draft.id)
         reasons = reasons_to_hold(session, due, draft)
     detail = {"problems": reasons, "period": draft.id if due is None else due.subject}
-    verdict = Outcome(Gate.FINALIZE, scope, draft.id, invoice_hash(draft), not reasons, detail)
-    store_outcome(session, verdict, now)
     if reasons:
+        store_outcome(session, Outcome(Gate.FINALIZE, scope, draft.id, invoice_hash(draft), False, detail), now)
         return Held(scope, draft.id, draft.subscription_id, tuple(reasons))
     final = invoices.finalize(session, scope, draft.id, now, expected_inputs_hash=draft.inputs_hash)
+    verdict = Outcome(Gate.FINALIZE, scope, final.id, invoice_hash(final), True, detail)
+    store_outcome(session, verdict, now)
     said = {"number": final.number, "total": format_decimal(final.total), "content_hash": verdict.subject_hash}
     audit.write(session, scope, actor, "invoice.finalized", "invoice", final.id, said, now)
     return final

@@ -177,7 +177,7 @@ def _book(
         else (found.payment_status,)
     )
     # A balance that was owed from before is collected along with the invoice, and is not this invoice's money.
-    amount_paid = min(found.amount_paid, ours.amount_due)
+    amount_paid = min(found.amount_paid, ours.amount_to_collect)
     for move in moves:
         invoices.record_payment_state(session, scope, ours.id, amount_paid, move, found.paid_at, found.payment_details)
 

@@ -19,6 +19,7 @@ from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
+from pipelines.steps.invoice_terms import terms_of
 from pipelines.steps.isolation import Failure
 from pipelines.steps.plan_prices import Catalog, Part
 
@@ -124,7 +125,13 @@ def invoice_hash(invoice: InvoiceRecord) -> str:
             "code_version": invoice.code_version,
             "currency": invoice.currency,
             "subtotal": invoice.subtotal,
+            "discounts": invoice.discounts,
+            "discount_total": invoice.discount_total,
+            "taxes": invoice.taxes,
+            "tax_total": invoice.tax_total,
             "total": invoice.total,
+            "credits": invoice.credits,
+            "credits_applied": invoice.credits_applied,
             "amount_due": invoice.amount_due,
             "lines": invoice.lines,
         }
@@ -156,6 +163,8 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[
         reasons.append("the prices have changed since the draft was priced")
     elif invoice.period != due.period or not _lines_are_of(invoice, parts):
         reasons.append("the subscription has changed since the draft was priced")
+    if terms_of(session, due.scope, invoice) != invoice.terms:
+        reasons.append("the discounts or taxes have changed since the draft was priced")
     corrections = Corrections.of(session, due)
     if corrections.applied < corrections.decided:
         reasons.append("a correction of the customer's events is not applied yet")

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from billing.invoice import total
-from billing.money import format_decimal, round_amount
+from billing.adjustments.adjust import adjust
+from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import invoices, quantities
@@ -82,8 +81,17 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
 
 
 def _sum_problems(invoice: InvoiceRecord) -> Iterator[str]:
-    summed = total(invoice.lines, invoice.currency)
-    if not summed == invoice.total == invoice.subtotal:
-        yield f"the lines sum to {summed}, the total is {invoice.total}"
-    if invoice.amount_due != max(summed, round_amount(Decimal(0), invoice.currency)):
-        yield f"the amount due is {invoice.amount_due}"
+    adjusted = adjust(invoice.lines, invoice.terms, invoice.currency)
+    for name in ("subtotal", "discount_total", "tax_total", "total", "amount_due"):
+        found, stored = getattr(adjusted, name), getattr(invoice, name)
+        if found != stored:
+            yield f"{name}: the lines make {found}, the invoice says {stored}"
+    for discount, discount_again in zip(invoice.discounts, adjusted.discounts, strict=True):
+        if discount != discount_again:
+            yield f"{discount.terms.name}: made anew it is {discount_again.amount}, not {discount.amount}"
+    for tax, tax_again in zip(invoice.taxes, adjusted.taxes, strict=True):
+        if tax != tax_again:
+            yield f"{tax.terms.name}: made anew it is {tax_again.amount}, not {tax.amount}"
+    for line, again_line in zip(invoice.lines, adjusted.lines, strict=True):
+        if line != again_line:
+            yield f"{line.key}: its parts of discounts and taxes are others"

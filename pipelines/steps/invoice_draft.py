@@ -1,9 +1,12 @@
 """What a finalized invoice has to look like at the provider, and whether a draft over there does. Pure."""
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
-from billing.invoice import content_hash, total
+from billing.adjustments.split import added
+from billing.exact import EXACT
+from billing.invoice import content_hash
 from billing.money import format_decimal
 from billing.ports import OUR_INVOICE, NewInvoice, NewInvoiceLine, ProviderInvoice, ProviderInvoiceLine
 from billing.scope import Scope
@@ -37,13 +40,26 @@ def new_invoice(request: dict[str, Any]) -> NewInvoice:
 
 
 def lines_of(invoice: InvoiceRecord) -> list[NewInvoiceLine]:
-    """The lines to send, at most 240; each says its quantity, since a line with an amount of its own takes none."""
+    """The lines to send, at most 240 and those that taxes and credits take; each says its quantity, since a line with
+    an amount of its own takes none. They sum to what is asked for in money.
+
+    Discounts are in the lines' amounts, so are inclusive taxes; each other tax is a line of its own, and what credits
+    pay, or what becomes credit because the total is below zero, is one more.
+    """
     kept = invoice.lines if len(invoice.lines) <= MOST_LINES else invoice.lines[: MOST_LINES - 1]
     rest = invoice.lines[len(kept) :]
-    lines = [NewInvoiceLine(line.id, _described(line), line.amount, line.period) for line in kept]
+    lines = [NewInvoiceLine(line.id, _described(line), _discounted(line), line.period) for line in kept]
     if rest:
-        amount = total(rest, invoice.currency)
+        amount = added(map(_discounted, rest), invoice.currency)
         lines.append(NewInvoiceLine(f"{invoice.id}:rest", f"{len(rest)} more lines", amount, invoice.period))
+    for tax in invoice.taxes:
+        if not tax.terms.inclusive and tax.amount != 0:
+            name = f"{tax.terms.name} {format_decimal(tax.terms.percentage)}%"
+            lines.append(NewInvoiceLine(f"{invoice.id}:{tax.terms.id}", name, tax.amount, invoice.period))
+    settled = EXACT.subtract(invoice.amount_to_collect, added((line.amount for line in lines), invoice.currency))
+    if settled != 0:
+        name = "Credit applied" if settled < 0 else "Kept as credit"
+        lines.append(NewInvoiceLine(f"{invoice.id}:credit", name, settled, invoice.period))
     return lines
 
 
@@ -64,13 +80,18 @@ def difference(
         return f"currency_differs: {seen.currency} there, {invoice.currency} here"
     if seen.customer_id != request["customer_id"]:
         return f"customer_differs: {seen.customer_id} there, {request['customer_id']} here"
-    if seen.total != invoice.total or seen.subtotal != invoice.total:
-        return f"total_differs: {format_decimal(seen.total)} there, {format_decimal(invoice.total)} here"
+    asked = invoice.amount_to_collect
+    if seen.total != asked or seen.subtotal != asked:
+        return f"total_differs: {format_decimal(seen.total)} there, {format_decimal(asked)} here"
     wanted = sorted((line.line_id, line.amount) for line in lines_of(invoice))
     there = sorted((line.line_id or "", line.amount) for line in seen_lines)
     if wanted != there:
         return f"lines_differ: {len(there)} there, {len(wanted)} here, or other amounts"
     return None
+
+
+def _discounted(line: LineRecord) -> Decimal:
+    return EXACT.subtract(line.amount, line.discount)
 
 
 def _described(line: LineRecord) -> str:

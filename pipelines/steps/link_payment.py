@@ -117,7 +117,7 @@ def recount(session: Session, scope: Scope, invoice_id: str, details: dict[str, 
     received = sum((payment.amount for payment in arrived), Decimal(0))
     if received == 0:
         return
-    status = PaymentStatus.PAID if received >= invoice.amount_due else PaymentStatus.PARTIALLY_PAID
+    status = PaymentStatus.PAID if received >= invoice.amount_to_collect else PaymentStatus.PARTIALLY_PAID
     moves = (status, PaymentStatus.REFUNDED) if kept == 0 else (status,)
     for move in moves:
         at = paid_at if status == PaymentStatus.PAID else None

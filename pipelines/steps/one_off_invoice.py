@@ -12,17 +12,19 @@ from billing.money import currency_in_use, format_decimal
 from billing.one_off import OneOffItem, item_of, one_off_lines
 from billing.period import Period
 from billing.scope import Scope
-from ledger.store import audit, customers, invoices
+from ledger.store import audit, customers, invoices, tax_rates
 from ledger.store.customers import CustomerRecord
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.code_version import CODE_VERSION
+from pipelines.steps.invoice_terms import terms_of, with_terms
 
-__all__ = ["NewOneOff", "create_one_off", "one_off_inputs_hash", "one_off_lines_again"]
+__all__ = ["NewOneOff", "create_one_off", "one_off_inputs_hash", "one_off_lines_again", "price_one_off"]
 
 
 @dataclass(frozen=True)
 class NewOneOff:
-    """`customer_id` ours or external; the customer's `currency` and the UTC day of making it when left out."""
+    """`customer_id` ours or external; the customer's `currency` and `tax_rate_ids`, and the UTC day of making it when
+    left out."""
 
     customer_id: str
     items: Sequence[OneOffItem]
@@ -31,13 +33,15 @@ class NewOneOff:
     period_end: datetime | None = None
     collection_method: str = "charge_automatically"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tax_rate_ids: Sequence[str] | None = None
 
 
 def create_one_off(session: Session, scope: Scope, wanted: NewOneOff, actor: str, now: datetime) -> InvoiceRecord:
     """The draft with its lines.
 
     Errors: NotFound `customer_not_found`; InvalidInput `currency_needed`, `customer_currency_differs`,
-    `unknown_currency`, `currency_withdrawn`, `period_incomplete`, `end_before_start`, and those of `one_off_lines`.
+    `unknown_currency`, `currency_withdrawn`, `period_incomplete`, `end_before_start`, and those of `one_off_lines` and
+    `check_rates`.
     """
     customer = customers.get_customer(session, scope, wanted.customer_id)
     currency, period = _currency(wanted, customer), _period(wanted, now)
@@ -51,12 +55,23 @@ def create_one_off(session: Session, scope: Scope, wanted: NewOneOff, actor: str
         collection_method=wanted.collection_method,
         metadata=wanted.metadata,
         now=now,
+        tax_rate_ids=None
+        if wanted.tax_rate_ids is None
+        else tax_rates.check_rates(session, scope, wanted.tax_rate_ids),
     )
-    inputs = one_off_inputs_hash(draft, lines, CODE_VERSION)
-    priced = invoices.replace_lines(session, scope, draft.id, lines, inputs, None, CODE_VERSION, now)
+    priced = price_one_off(session, scope, draft, lines, now)
     detail = {"total": format_decimal(priced.total), "currency": currency, "lines": len(lines)}
     audit.write(session, scope, actor, "invoice.created", "invoice", priced.id, detail, now)
     return priced
+
+
+def price_one_off(
+    session: Session, scope: Scope, draft: InvoiceRecord, lines: Sequence[LineDraft], now: datetime
+) -> InvoiceRecord:
+    """The draft with these lines, under the taxes that hold for it now. Conflict `invoice_not_draft`."""
+    terms = terms_of(session, scope, draft)
+    inputs = with_terms(one_off_inputs_hash(draft, lines, CODE_VERSION), terms)
+    return invoices.replace_lines(session, scope, draft.id, lines, inputs, None, CODE_VERSION, now, terms)
 
 
 def one_off_lines_again(invoice: InvoiceRecord) -> tuple[LineDraft, ...]:

@@ -39,7 +39,7 @@ def fits(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
     """Whether the provider can be told: its own payments can be attached, offline money only if it is all of it."""
     found = of_invoice(session, scope, invoice.id)
     offline = any(payment.method == "offline" for payment in found)
-    return not offline or sum((payment.amount for payment in found), Decimal(0)) >= invoice.amount_due
+    return not offline or sum((payment.amount for payment in found), Decimal(0)) >= invoice.amount_to_collect
 
 
 def settle(

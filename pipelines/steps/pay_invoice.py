@@ -167,7 +167,7 @@ def _payment_of(ledger: Ledger, scope: Scope, seen: ProviderInvoice) -> PaymentR
 def _check_offline(invoice: InvoiceRecord, request: OfflinePayment) -> None:
     if invoice.status != InvoiceStatus.FINALIZED:
         raise Conflict("invoice_not_finalized", f"the invoice is {invoice.status.value}", hint="Finalize it first.")
-    remaining = invoice.amount_due - invoice.amount_paid
+    remaining = invoice.amount_remaining
     if invoice.payment_status in {PaymentStatus.PAID, PaymentStatus.REFUNDED} or remaining <= 0:
         raise Conflict("invoice_paid", "nothing remains to be paid on this invoice")
     if request.currency.upper() != invoice.currency.upper():

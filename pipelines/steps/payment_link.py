@@ -107,7 +107,7 @@ def close_links_of(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, no
 def _amount(invoice: InvoiceRecord, request: LinkRequest, link: Link) -> Decimal:
     if invoice.status != InvoiceStatus.FINALIZED:
         raise Conflict("invoice_not_finalized", f"the invoice is {invoice.status.value}", hint="Finalize it first.")
-    remaining = invoice.amount_due - invoice.amount_paid
+    remaining = invoice.amount_remaining
     if invoice.payment_status in {PaymentStatus.PAID, PaymentStatus.REFUNDED} or remaining <= 0:
         raise Conflict("invoice_paid", "nothing remains to be paid on this invoice")
     if request.currency is not None and request.currency.upper() != invoice.currency.upper():

@@ -11,8 +11,9 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from billing.adjustments.adjust import adjust
 from billing.errors import NotFound
-from billing.invoice import LineDraft, content_hash, total
+from billing.invoice import LineDraft, content_hash
 from billing.price import price_to_json
 from billing.rating import Rated
 from billing.scope import Scope
@@ -23,11 +24,12 @@ from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, hold_if_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
+from pipelines.steps.invoice_terms import terms_of, with_terms
 from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.rate_parts import rate_parts
 
-__all__ = ["Priced", "PricedInvoice", "inputs_hash_of", "lines_for", "price_invoices"]
+__all__ = ["Priced", "PricedInvoice", "inputs_hash_of", "lines_for", "price_draft", "price_invoices"]
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ def price_invoices(
     """
     with ledger.read() as session:
         drafts = drafts_of(session, start, end, now, chosen)
+    # The earlier period first: a coupon that counts once goes to the first invoice.
+    drafts.sort(key=lambda item: (item[0], item[1].period.end, item[1].period.start, item[1].subscription_id or ""))
     catalog = Catalog()
 
     def price(session: Session, item: Draft) -> PricedInvoice | None:
-        return _price(session, catalog, *item, now, code_version)
+        return price_draft(session, catalog, *item, now, code_version)
 
     priced, failures = each_alone(ledger, drafts, price, draft_failure)
     return Priced(tuple(invoice for invoice in priced if invoice is not None), tuple(failures))
@@ -112,9 +116,10 @@ def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], 
     )
 
 
-def _price(
+def price_draft(
     session: Session, catalog: Catalog, scope: Scope, draft: InvoiceRecord, now: datetime, code_version: str
 ) -> PricedInvoice | None:
+    """One draft of a subscription; None where it is no draft any more. Errors as for `due_of_draft`, `lines_for`."""
     due = due_of_draft(session, scope, draft)
     if not hold_if_open(session, due):
         # Another run finalized it since the drafts were listed.
@@ -123,13 +128,14 @@ def _price(
     parts = catalog.parts_of(session, due)
     recorded = quantities.quantities_of(session, scope, due.subscription.id, draft.period.start)
     lines = lines_for(due, parts, recorded)
-    inputs = inputs_hash_of(due, parts, lines, code_version)
-    changed = inputs != draft.inputs_hash or lines != _as_drafts(draft)
+    terms = terms_of(session, scope, draft)
+    adjusted = adjust(lines, terms, draft.currency)
+    inputs = with_terms(inputs_hash_of(due, parts, lines, code_version), terms)
+    changed = inputs != draft.inputs_hash or adjusted.lines != _as_drafts(draft)
     if changed:
         watermark = min((line.watermark for line in lines if line.watermark is not None), default=None)
-        invoices.replace_lines(session, scope, draft.id, lines, inputs, watermark, code_version, now)
-    amount = total(lines, draft.currency)
-    return PricedInvoice(scope, draft.id, due.subscription.id, draft.currency, amount, len(lines), changed)
+        invoices.replace_lines(session, scope, draft.id, lines, inputs, watermark, code_version, now, terms)
+    return PricedInvoice(scope, draft.id, due.subscription.id, draft.currency, adjusted.total, len(lines), changed)
 
 
 def _quantity_of(part: Part, known: Mapping[tuple[str, datetime], QuantityRecord]) -> QuantityRecord | None:

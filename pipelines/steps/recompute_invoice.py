@@ -12,11 +12,12 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from billing.adjustments.adjust import adjust
 from billing.errors import Conflict
 from billing.exact import canonical
-from billing.invoice import LineDraft, total
+from billing.invoice import LineDraft
 from billing.meter import Meter
-from billing.money import format_decimal, round_amount
+from billing.money import format_decimal
 from billing.period import Period
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -27,6 +28,7 @@ from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import quantity_record
 from pipelines.steps.gate_invoices import Gate, invoice_hash
+from pipelines.steps.invoice_terms import with_terms
 from pipelines.steps.one_off_invoice import one_off_inputs_hash, one_off_lines_again
 from pipelines.steps.plan_prices import Part
 from pipelines.steps.price_invoices import inputs_hash_of, lines_for
@@ -37,6 +39,8 @@ from warehouse_sql.instants import FAR_FUTURE
 from warehouse_sql.usage import Quantity
 
 __all__ = ["Reason", "RecomputedInvoice", "RecomputedLine", "recompute_invoice"]
+
+_AMOUNTS = ("subtotal", "discounts", "discount_total", "taxes", "tax_total", "total", "credits_applied", "amount_due")
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ def recompute_invoice(
     else:
         lines, compared = _from_events(warehouse, recorded, now)
         inputs = partial(inputs_hash_of, recorded.due, recorded.parts)
-    again = _again(stored, lines, inputs(lines, stored.code_version or ""))
+    made_with = with_terms(inputs(lines, stored.code_version or ""), stored.terms)
+    again = _again(stored, lines, made_with)
     return RecomputedInvoice(
         stored=stored,
         again=again,
@@ -196,18 +201,15 @@ def _quantities(recorded: _Recorded, read: Sequence[Quantity | None], now: datet
 
 def _again(invoice: InvoiceRecord, lines: Sequence[LineDraft], inputs_hash: str) -> InvoiceRecord:
     """The stored invoice with everything in it that pricing works out."""
-    amount = total(lines, invoice.currency)
-    return replace(
+    again = replace(
         invoice,
-        subtotal=amount,
-        total=amount,
-        amount_due=max(amount, round_amount(Decimal(0), invoice.currency)),
         inputs_hash=inputs_hash,
         lines=tuple(
             LineRecord(id=stored.id, **{item.name: getattr(line, item.name) for item in fields(LineDraft)})
             for stored, line in zip(invoice.lines, lines, strict=True)
         ),
     )
+    return again.adjusted(adjust(lines, invoice.terms, invoice.currency))
 
 
 def _compared(
@@ -270,10 +272,10 @@ def _line_reasons(
 def _reasons(stored: InvoiceRecord, again: InvoiceRecord, finalized_hash: str | None) -> Iterator[Reason]:
     if finalized_hash is not None and finalized_hash != invoice_hash(stored):
         yield Reason("record_changed", "the stored invoice is not the one that was finalized")
-    if stored.total != again.total or stored.amount_due != again.amount_due or stored.subtotal != again.subtotal:
+    if any(getattr(stored, name) != getattr(again, name) for name in _AMOUNTS):
         yield Reason(
             "total_differs",
-            f"the lines sum to {format_decimal(again.total)}, the invoice says {format_decimal(stored.total)}",
+            f"the lines make {format_decimal(again.total)}, the invoice says {format_decimal(stored.total)}",
         )
     elif stored.inputs_hash != again.inputs_hash and stored.lines == again.lines:
         yield Reason("inputs_differ", "the subscription's terms, or the price or period behind a line, are others now")

@@ -116,7 +116,7 @@ def _why_not(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord) -
         return "invoice_void"
     if not invoice.lines:
         return "no_lines"
-    too_odd = link.gateway.check_amount(invoice.total, invoice.currency)
+    too_odd = link.gateway.check_amount(invoice.amount_to_collect, invoice.currency)
     if too_odd is not None:
         return too_odd
     for line in invoice_draft.lines_of(invoice):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 
+from billing.adjustments.adjust import Adjusted, adjust
 from billing.errors import Conflict
-from billing.invoice import LineDraft, total
-from billing.money import round_amount
+from billing.invoice import LineDraft
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import customers, subscriptions
@@ -19,6 +19,7 @@ from ledger.store.invoices import LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.collect_quantities import quantity_record
+from pipelines.steps.invoice_terms import Billed, terms_for
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.price_invoices import lines_for
 from pipelines.steps.read_quantities import Wanted, read_many
@@ -43,11 +44,13 @@ class MeterReading:
 
 @dataclass(frozen=True)
 class UpcomingInvoice:
-    """`lines` as they would be billed now. Everything that was acknowledged before `as_of` is counted, and up to
-    `watermark` nothing more can appear. The id of a line is its key: it is not stored.
+    """`lines` as they would be billed now, under the discounts and taxes that hold now. Everything that was
+    acknowledged before `as_of` is counted, and up to `watermark` nothing more can appear. The id of a line is its key:
+    it is not stored.
     """
 
     due: Due
+    adjusted: Adjusted
     lines: tuple[LineRecord, ...]
     readings: tuple[MeterReading, ...]
     as_of: datetime
@@ -55,12 +58,12 @@ class UpcomingInvoice:
 
     @property
     def total(self) -> Decimal:
-        return total(self.lines, self.due.subscription.currency)
+        return self.adjusted.total
 
     @property
     def amount_due(self) -> Decimal:
         """A negative total is owed to the customer: nothing is due."""
-        return max(self.total, round_amount(Decimal(0), self.due.subscription.currency))
+        return self.adjusted.amount_due
 
 
 def upcoming_invoice(
@@ -74,6 +77,8 @@ def upcoming_invoice(
         due = _running(scope, subscriptions.get_subscription(session, scope, subscription_id), now)
         parts = Catalog().parts_of(session, due)
         customer = customers.get_customer(session, scope, due.subscription.customer_id).external_id
+        billed = Billed(due.subscription.customer_id, due.subscription.id, due.period)
+        terms = terms_for(session, scope, billed)
     watermark = safe_watermark(warehouse)
     metered = [
         (part, part.price.meter, Wanted(scope, part.price.meter, part.period, FAR_FUTURE, customer))
@@ -85,8 +90,8 @@ def upcoming_invoice(
         raise error
     read = {wanted: replace(quantity, watermark=watermark) for wanted, quantity in answers.found.items()}
     recorded = [quantity_record(due, part, meter, read[wanted], now) for part, meter, wanted in metered]
-    lines = tuple(_named(line) for line in lines_for(due, parts, recorded))
-    return UpcomingInvoice(due, lines, _readings(read), now, watermark)
+    adjusted = adjust(lines_for(due, parts, recorded), terms, due.subscription.currency)
+    return UpcomingInvoice(due, adjusted, tuple(map(_named, adjusted.lines)), _readings(read), now, watermark)
 
 
 def _running(scope: Scope, subscription: SubscriptionRecord, now: datetime) -> Due:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from billing.adjustments.discount import amount_off, percent_off
-from billing.adjustments.tax import exclusive
+from billing.adjustments.adjust import Adjusted, DiscountTerms, InvoiceTerms, TaxTerms, adjust
 from billing.instant import parse_instant
 from billing.money import allocate, round_amount
+from billing.one_off import OneOffItem, one_off_lines
 from billing.period import Period, Schedule, parse_anchor, parse_interval
 from billing.price import parse_price
 from billing.proration import prorate
@@ -20,6 +20,7 @@ from billing.rating import rate
 
 VECTORS = Path(__file__).parents[1] / "data" / "vectors"
 NEEDS_A_WAREHOUSE = {"aggregation"}
+DAY = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
 Case = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -68,15 +69,22 @@ def _rounding(case: Case) -> Answer:
 
 
 def _discounts(case: Case) -> Answer:
-    amount, currency = Decimal(case["amount"]), case["currency"]
-    if "percent_off" in case:
-        return percent_off(amount, Decimal(case["percent_off"]), currency)._asdict()
-    return amount_off(amount, Decimal(case["amount_off"]), currency)._asdict()
+    terms = {name: Decimal(case[name]) for name in ("percent_off", "amount_off") if name in case}
+    discount = DiscountTerms("disc_1", "coupon_1", "", currency=case["currency"], **terms)
+    made = _adjusted(case["amount"], InvoiceTerms(discounts=(discount,)), case["currency"])
+    return {"discount": made.discount_total, "amount": made.total}
 
 
 def _taxes(case: Case) -> Answer:
-    rates = [Decimal(each) for each in case["rates"]]
-    return {"tax": exclusive(Decimal(case["taxable"]), rates, case["currency"]).tax}
+    rates = tuple(TaxTerms(f"tax_{n}", "", Decimal(each), False) for n, each in enumerate(case["rates"]))
+    return {"tax": _adjusted(case["taxable"], InvoiceTerms(taxes=rates), case["currency"]).tax_total}
+
+
+def _adjusted(amount: str, terms: InvoiceTerms, currency: str) -> Adjusted:
+    """An invoice of one line."""
+    item = OneOffItem("", amount=Decimal(amount))
+    day = Period(*(parse_instant(text, "day") for text in DAY))
+    return adjust(one_off_lines([item], currency, day), terms, currency)
 
 
 RUNNERS: dict[str, Callable[[Case], Answer]] = {

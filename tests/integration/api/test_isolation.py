@@ -39,6 +39,9 @@ def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
     run = tenant.make("runs", {"kind": "usage", "first_day": "2024-01-21"})
     ids = {name: thing["id"] for name, thing in made.items()}
     ids["price"] = made["plan"]["prices"][0]["id"]
+    ids["tax_rate"] = tenant.make("tax-rates", {"name": "VAT", "percentage": "19"})["id"]
+    ids["coupon"] = tenant.make("coupons", {"code": "OFF", "name": "Off", "percent_off": "20"})["id"]
+    ids["discount"] = tenant.make("discounts", {"coupon_id": "OFF", "customer_id": ids["customer"]})["id"]
     ids |= {"connection": connection["id"], "invoice": invoice.id, "payment": payment["id"]}
     ids["run"] = run["id"]
     return tenant, {**ids, "line": invoice.lines[0].id}
@@ -98,6 +101,20 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "archive_price": Attempt(f"/api/v1/prices/{ids['price']}/archive"),
         "list_price_versions": Attempt(f"/api/v1/prices/{ids['price']}/versions"),
         "preview_price": Attempt("/api/v1/prices/preview", {}, (422,)),
+        "create_coupon": Attempt("/api/v1/coupons", {"name": "x", "percent_off": "20"}, (422,)),
+        "get_coupon": Attempt(f"/api/v1/coupons/{ids['coupon']}"),
+        "list_coupons": Attempt("/api/v1/coupons", statuses=(200,)),
+        "archive_coupon": Attempt(f"/api/v1/coupons/{ids['coupon']}/archive"),
+        "create_discount": Attempt(
+            "/api/v1/discounts", {"coupon_id": ids["coupon"], "customer_id": ids["customer"]}, (422,)
+        ),
+        "get_discount": Attempt(f"/api/v1/discounts/{ids['discount']}"),
+        "list_discounts": Attempt("/api/v1/discounts", statuses=(200,)),
+        "end_discount": Attempt(f"/api/v1/discounts/{ids['discount']}/end"),
+        "create_tax_rate": Attempt("/api/v1/tax-rates", {"name": "VAT"}, (422,)),
+        "get_tax_rate": Attempt(f"/api/v1/tax-rates/{ids['tax_rate']}"),
+        "list_tax_rates": Attempt("/api/v1/tax-rates", statuses=(200,)),
+        "archive_tax_rate": Attempt(f"/api/v1/tax-rates/{ids['tax_rate']}/archive"),
         "create_customer": Attempt("/api/v1/customers", guide("customers"), (201,)),
         "get_customer": Attempt(f"/api/v1/customers/{ids['customer']}"),
         "list_customers": Attempt("/api/v1/customers", statuses=(200,)),
@@ -108,6 +125,7 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "detach_payment_method": Attempt(
             f"/api/v1/customers/{ids['customer']}/payment-methods/pm_1", statuses=(404, 409)
         ),
+        "change_customer": Attempt(f"/api/v1/customers/{ids['customer']}", {"tax_exempt": True}),
         "create_subscription": Attempt(
             "/api/v1/subscriptions", {"customer_id": ids["customer"], "plan_id": ids["plan"]}, (422,)
         ),
@@ -153,6 +171,7 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         ),
         "show_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/html"),
         "print_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/pdf"),
+        "change_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}", {"tax_rate_ids": []}),
         "finalize_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/finalize"),
         "void_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/void", {"reason": "mine"}),
         "explain_line": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/explain"),

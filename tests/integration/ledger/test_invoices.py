@@ -35,7 +35,7 @@ ADDED_LINE = """
     INSERT INTO invoice_lines
     SELECT tenant_id, environment_id, 'line_2', invoice_id, 'again', 1, display_name, price_type, quantity, amount,
            unrounded, period_start, period_end, price_id, price_version, meter_id, meter_version, breakdown, watermark,
-           quantity_hash
+           quantity_hash, discount, tax, discounts, taxes
     FROM invoice_lines"""
 CHANGED_LINE = "UPDATE invoice_lines SET amount = '99'"
 

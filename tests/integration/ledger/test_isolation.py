@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 import ledger.store
+from billing.adjustments.coupon import CouponTerms, Duration
 from billing.errors import NotFound
 from billing.invoice import PaymentStatus
 from billing.ports import PaymentEntry
@@ -25,7 +26,9 @@ from ledger.page import Page
 from ledger.store import (
     audit,
     connections,
+    coupons,
     customers,
+    discounts,
     event_corrections,
     features,
     gates,
@@ -46,6 +49,7 @@ from ledger.store import (
     sessions,
     subscription_changes,
     subscriptions,
+    tax_rates,
     tenants,
 )
 from ledger.store.subscription_changes import NewChange
@@ -120,11 +124,27 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         requested_by="me",
         now=NOW,
     )
+    rate = tax_rates.create_tax_rate(session, scope, name="VAT", percentage=Decimal(19), inclusive=False, now=NOW)
+    terms = CouponTerms(Decimal(20), None, None, Duration.ONCE)
+    coupon = coupons.create_coupon(session, scope, code="OFF", name="Off", terms=terms, now=NOW)
+    discount = discounts.add_discount(
+        session,
+        scope,
+        coupon_id=coupon.id,
+        customer_id=customer.id,
+        subscription_id=None,
+        starts_at=NOW,
+        ends_at=None,
+        now=NOW,
+    )
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
     return SimpleNamespace(
         customer=customer,
+        tax_rate=rate,
+        coupon=coupon,
+        discount=discount,
         plan=plan,
         price=plan.prices[1],
         meter="meter_requests",
@@ -151,6 +171,19 @@ READS: dict[str, Call] = {
     "customers.list_customers": lambda s, scope, _: customers.list_customers(s, scope),
     "customers.hold_customers": lambda s, scope, _: customers.hold_customers(s, scope, ["acme"]),
     "customers.external_ids": lambda s, scope, have: customers.external_ids(s, scope, [have.customer.id]),
+    "tax_rates.get_tax_rate": lambda s, scope, have: tax_rates.get_tax_rate(s, scope, have.tax_rate.id),
+    "tax_rates.list_tax_rates": lambda s, scope, _: tax_rates.list_tax_rates(s, scope),
+    "tax_rates.check_rates": lambda s, scope, have: tax_rates.check_rates(s, scope, [have.tax_rate.id]),
+    "tax_rates.terms_of_rates": lambda s, scope, have: tax_rates.terms_of_rates(s, scope, [have.tax_rate.id]),
+    "coupons.get_coupon": lambda s, scope, have: coupons.get_coupon(s, scope, have.coupon.id),
+    "coupons.get_coupon by code": lambda s, scope, _: coupons.get_coupon(s, scope, "OFF"),
+    "coupons.hold_coupon": lambda s, scope, have: coupons.hold_coupon(s, scope, have.coupon.id),
+    "coupons.list_coupons": lambda s, scope, _: coupons.list_coupons(s, scope),
+    "discounts.get_discount": lambda s, scope, have: discounts.get_discount(s, scope, have.discount.id),
+    "discounts.list_discounts": lambda s, scope, have: discounts.list_discounts(s, scope, customer_id=have.customer.id),
+    "discounts.of_customer": lambda s, scope, have: discounts.of_customer(s, scope, have.customer.id, None),
+    "discounts.redemptions": lambda s, scope, have: discounts.redemptions(s, scope, have.coupon.id),
+    "invoice_queries.of_customer": lambda s, scope, have: invoices.of_customer(s, scope, have.customer.id),
     "meters.get_meter": lambda s, scope, have: meters.get_meter(s, scope, have.meter),
     "meters.get_meter in a version": lambda s, scope, have: meters.get_meter(s, scope, have.meter, 1),
     "meters.get_record": lambda s, scope, have: meters.get_record(s, scope, have.meter),
@@ -305,6 +338,10 @@ WRITES: dict[str, Call] = {
     "invoices.replace_lines": lambda s, scope, have: invoices.replace_lines(
         s, scope, have.invoice.id, [a_line(have.price.id)], "h", NOW, "1", NOW
     ),
+    "invoices.set_tax_rates": lambda s, scope, have: invoices.set_tax_rates(s, scope, have.invoice.id, []),
+    "tax_rates.archive_tax_rate": lambda s, scope, have: tax_rates.archive_tax_rate(s, scope, have.tax_rate.id),
+    "coupons.archive_coupon": lambda s, scope, have: coupons.archive_coupon(s, scope, have.coupon.id),
+    "discounts.end_discount": lambda s, scope, have: discounts.end_discount(s, scope, have.discount.id, NOW),
     "invoices.finalize": lambda s, scope, have: invoices.finalize(s, scope, have.invoice.id, NOW),
     "invoices.void": lambda s, scope, have: invoices.void(s, scope, have.invoice.id, NOW),
     "invoices.record_payment_state": lambda s, scope, have: invoices.record_payment_state(
@@ -387,6 +424,8 @@ NAME_NO_ROW = {
     "connections.create_connection",
     "meters.create_meter",
     "gates.put_result",
+    "tax_rates.create_tax_rate",
+    "coupons.create_coupon",
     "audit.write",
     "event_corrections.add",
     "outbox.enqueue",
@@ -403,6 +442,7 @@ INNER = {
     "invoices.cut_drafts",
     "invoices.create_one_off",
     "invoices.ensure_draft",
+    "discounts.add_discount",
     "invoice_lines.write_lines",
     "invoice_record.with_lines",
     "invoice_numbers.hold_numbers",

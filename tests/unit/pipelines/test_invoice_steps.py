@@ -258,7 +258,10 @@ def test_M6_a_total_that_is_not_the_sum_of_its_lines_is_found_and_held(shop: Sho
         tampered = {"total": Decimal("9.99"), "amount_due": Decimal("9.99")}
         session.execute(update(Invoice).where(Invoice.subscription_id == subscription.id).values(tampered))
     (refused,) = gate_totals(shop.ledger, *BILLING_DAY, NOW).refused
-    assert refused.detail["problems"] == ["the lines sum to 10.05, the total is 9.99", "the amount due is 9.99"]
+    assert refused.detail["problems"] == [
+        "total: the lines make 10.05, the invoice says 9.99",
+        "amount_due: the lines make 10.05, the invoice says 9.99",
+    ]
     (held,) = finalize_invoices(shop.ledger, *BILLING_DAY, NOW).held
     assert held.invoice_id == refused.subject
 

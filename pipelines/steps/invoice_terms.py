@@ -1,0 +1,101 @@
+"""Which discounts and taxes an invoice is made with, as the ledger says now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms
+from billing.adjustments.coupon import Duration, in_force, within_first
+from billing.invoice import InvoiceStatus, content_hash
+from billing.period import Period
+from billing.scope import Scope
+from ledger.store import customers, discounts, invoices, subscriptions, tax_rates
+from ledger.store.discounts import DiscountRecord
+from ledger.store.invoices import InvoiceRecord
+
+__all__ = ["Billed", "terms_for", "terms_of", "with_terms"]
+
+
+@dataclass(frozen=True)
+class Billed:
+    """What an invoice is for, whether it is there yet or not; our ids."""
+
+    customer_id: str
+    subscription_id: str | None
+    period: Period
+    tax_rate_ids: Sequence[str] | None = None
+
+
+def terms_of(session: Session, scope: Scope, invoice: InvoiceRecord) -> InvoiceTerms:
+    """The terms that a draft is priced with now."""
+    billed = Billed(invoice.customer_id, invoice.subscription_id, invoice.period, invoice.tax_rate_ids)
+    return terms_for(session, scope, billed)
+
+
+def terms_for(session: Session, scope: Scope, billed: Billed) -> InvoiceTerms:
+    """The terms of an invoice that need not be there yet.
+
+    Coupons count for subscriptions, not for what is made by hand. Rates set for the invoice count before its
+    customer's. A customer who is exempt is never taxed.
+    """
+    return InvoiceTerms(_discounts(session, scope, billed), _taxes(session, scope, billed))
+
+
+def with_terms(inputs_hash: str, terms: InvoiceTerms) -> str:
+    """Stands for what the lines were made from, and for what was then taken off and added (M3)."""
+    return content_hash({"lines": inputs_hash, "terms": terms})
+
+
+def _discounts(session: Session, scope: Scope, billed: Billed) -> tuple[DiscountTerms, ...]:
+    if billed.subscription_id is None:
+        return ()
+    held = discounts.of_customer(session, scope, billed.customer_id, billed.subscription_id)
+    return tuple(each.terms for each in held if _counts(session, scope, each, billed, billed.subscription_id))
+
+
+def _counts(session: Session, scope: Scope, discount: DiscountRecord, billed: Billed, subscription_id: str) -> bool:
+    if not in_force(discount.starts_at, discount.ends_at, billed.period):
+        return False
+    terms = discount.coupon.terms
+    match terms.duration:
+        case Duration.FOREVER:
+            return True
+        case Duration.REPEATING:
+            schedule = subscriptions.get_subscription(session, scope, subscription_id).schedule()
+            return within_first(terms.periods or 0, discount.starts_at, schedule, billed.period)
+    return _is_first(session, scope, discount, billed)
+
+
+def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: Billed) -> bool:
+    """Whether the invoice is the first one, by period, that the discount can take something off.
+
+    One that was finalized with it has used it up, even if an earlier period is billed only now.
+    """
+    currency = discount.coupon.terms.currency
+    place = _place(billed)
+    for other in invoices.of_customer(session, scope, billed.customer_id, discount.subscription_id):
+        if _place(other) == place or other.status == InvoiceStatus.VOID:
+            continue
+        if other.status == InvoiceStatus.FINALIZED and any(
+            applied.terms.id == discount.id and applied.amount > 0 for applied in other.discounts
+        ):
+            return False
+        takes_it = currency in {None, other.currency} and in_force(discount.starts_at, discount.ends_at, other.period)
+        if takes_it and other.subtotal > 0 and _place(other) < place:
+            return False
+    return True
+
+
+def _place(billed: Billed | InvoiceRecord) -> tuple[datetime, datetime, str]:
+    """Where an invoice stands in the order of a customer's periods."""
+    return billed.period.end, billed.period.start, billed.subscription_id or ""
+
+
+def _taxes(session: Session, scope: Scope, billed: Billed) -> tuple[TaxTerms, ...]:
+    customer = customers.get_customer(session, scope, billed.customer_id)
+    if customer.tax_exempt:
+        return ()
+    ids = customer.tax_rate_ids if billed.tax_rate_ids is None else billed.tax_rate_ids
+    return tax_rates.terms_of_rates(session, scope, ids)

@@ -1,0 +1,56 @@
+"""Discounts, taxes and credits at Stripe: its total is what we ask for, to the last unit (S2)."""
+
+from decimal import Decimal
+
+from billing.one_off import OneOffItem
+from ledger.store import tax_rates
+from ledger.store.invoices import InvoiceRecord
+from pipelines.steps.finalize_invoice import finalize_invoice
+from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
+from tests.integration.stripe.gateway.world import World
+
+ITEMS = (
+    OneOffItem("Onboarding", amount=Decimal(100)),
+    OneOffItem("Training", amount=Decimal("50.01")),
+    OneOffItem("Goodwill", amount=Decimal(-30)),
+)
+
+
+def invoice_with_rates(world: World, *rates: tuple[str, bool]) -> InvoiceRecord:
+    """A finalized invoice of 120.01 before tax."""
+    with world.ledger.begin() as session:
+        made = [
+            tax_rates.create_tax_rate(
+                session, world.scope, name="VAT", percentage=Decimal(rate), inclusive=inclusive, now=world.now
+            )
+            for rate, inclusive in rates
+        ]
+        wanted = NewOneOff("acme", ITEMS, "USD", tax_rate_ids=[each.id for each in made])
+        draft = create_one_off(session, world.scope, wanted, "key_1", world.now)
+    return finalize_invoice(world.ledger, world.scope, draft.id, "key_1", world.now)
+
+
+def lines_at_stripe(world: World, invoice: InvoiceRecord) -> list[tuple[str, int]]:
+    stripe_id = world.mapping("invoice", invoice.id).provider_id or ""
+    return sorted((line["description"], line["amount"]) for line in world.stripe_lines(stripe_id))
+
+
+def test_S2_a_tax_on_top_is_a_line_of_its_own_and_an_inclusive_one_is_in_the_lines(world: World) -> None:
+    world.connect()
+    world.save_card(world.customer())
+    invoice = invoice_with_rates(world, ("19", False), ("5", True))
+    # 120.01 holds 5.71; 19 % of the other 114.30 are 21.72.
+    assert invoice.total == Decimal("141.73")
+    assert world.sync(invoice.id).outcome == "synced"
+    assert lines_at_stripe(world, invoice) == [
+        ("Goodwill", -3000),
+        ("Onboarding", 10000),
+        ("Training", 5001),
+        ("VAT 19%", 2172),
+    ]
+    (there,) = world.stripe_invoices()
+    assert there["total"] == 14173
+    world.control.wait_idle()
+    world.hear()
+    assert world.charged() == [14173]
+    assert world.read_invoice(invoice.id).amount_paid == Decimal("141.73")
