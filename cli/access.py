@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pydantic import SecretStr
+
 from billing.scope import Scope
 from cli.console import fail
 from cli.stack.home import Home
@@ -14,7 +16,7 @@ from ledger.store import keys
 from settings import Settings
 from warehouse_sql.client import Warehouse
 
-__all__ = ["Access", "find_access", "open_warehouse", "scope_of"]
+__all__ = ["Access", "find_access", "open_warehouse", "scope_of", "with_running_stack"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,25 @@ def find_access(settings: Settings) -> Access:
     if not key:
         fail("no API key", hint="Set TALLY_API_KEY, or start a local stack with `tally up`.", code=2)
     return Access(api, key)
+
+
+def with_running_stack(settings: Settings) -> Settings:
+    """The settings, filled in with addresses and secrets of the running local stack where they were not given."""
+    home = Home(settings.home)
+    state = read_state(home.state_file)
+    if state is None:
+        return settings
+    secrets, given = home.secrets(), settings.model_fields_set
+    known = {
+        "warehouse_url": state.public.get("warehouse"),
+        "warehouse_password": SecretStr(secrets.warehouse_password),
+        "stripe_api_base": state.public.get("sandbox"),
+        "encryption_keys": SecretStr(secrets.encryption_keys),
+        "public_url": state.public.get("api"),
+    }
+    return settings.model_copy(
+        update={name: value for name, value in known.items() if name not in given and value is not None}
+    )
 
 
 def scope_of(ledger: Ledger, key: str) -> Scope:

@@ -8,10 +8,12 @@ from cli import (
     bench,
     bill,
     demo_command,
+    doctor,
     export_command,
     import_command,
     keys,
     migrate,
+    reconcile,
     stack_commands,
     stripe_sandbox,
     webhooks,
@@ -33,6 +35,8 @@ app.command("import")(import_command.import_files)
 app.command("export")(export_command.export_events)
 app.command("backfill")(bill.backfill)
 app.command("bill")(bill.bill)
+app.command("reconcile")(reconcile.reconcile)
+app.command("doctor")(doctor.doctor)
 app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")

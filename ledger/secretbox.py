@@ -17,6 +17,11 @@ class Secrets:
     secret_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the key can do only what was chosen for it; a secret key can do everything in the account."""
+        return self.secret_key.startswith("rk_")
+
 
 @dataclass(frozen=True)
 class Sealed:

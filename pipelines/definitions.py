@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipelines.assets.reconciliation import stripe_reconciliation
 from pipelines.checks import CHECKS
 from pipelines.resources import tally
 from pipelines.schedules import ASSETS, jobs, schedules
@@ -11,7 +12,7 @@ __all__ = ["defs"]
 
 # A run is a process of its own already; one more process per step would cost two seconds each.
 defs = dg.Definitions(
-    assets=ASSETS,
+    assets=[*ASSETS, stripe_reconciliation],
     asset_checks=CHECKS,
     jobs=jobs,
     schedules=schedules,

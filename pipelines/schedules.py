@@ -5,6 +5,7 @@ import dagster as dg
 from billing.scope import Scope
 from pipelines.assets.daily import STRIPE_POOL, WAREHOUSE_POOL, retried_when_unavailable
 from pipelines.assets.invoices import billable_quantities, draft_invoices, finalized_invoices, priced_invoices
+from pipelines.assets.reconciliation import stripe_reconciliation
 from pipelines.assets.stripe import stripe_invoices
 from pipelines.assets.usage import events_reconciled, usage_hourly
 from pipelines.partitions import DAYS
@@ -31,6 +32,12 @@ billing = dg.define_asset_job(
     "billing",
     selection=dg.AssetSelection.assets(*BILLING_ASSETS),
     description="The periods that end on one day: quantities, drafts, prices, gates, final invoices, Stripe.",
+)
+
+reconciliation = dg.define_asset_job(
+    "stripe_reconciliation_job",
+    selection=dg.AssetSelection.assets(stripe_reconciliation),
+    description="Our books against Stripe's, both ways, for all environments.",
 )
 
 
@@ -123,5 +130,19 @@ def hourly_follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"follow:{context.scheduled_execution_time.isoformat()}")
 
 
-jobs = (usage, billing, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
-schedules = (hourly_follow_up,)
+@dg.schedule(
+    job=reconciliation,
+    cron_schedule="20 4 * * *",
+    execution_timezone="UTC",
+    description="Compares our books with Stripe's once a day.",
+    default_status=(
+        dg.DefaultScheduleStatus.RUNNING if load_settings().automatic_billing else dg.DefaultScheduleStatus.STOPPED
+    ),
+)
+def daily_reconciliation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run a day."""
+    return dg.RunRequest(run_key=f"reconcile:{context.scheduled_execution_time.isoformat()}")
+
+
+jobs = (usage, billing, reconciliation, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
+schedules = (hourly_follow_up, daily_reconciliation)

@@ -35,6 +35,7 @@ from billing.ports import (
     ProviderPaymentMethod,
     ProviderSession,
     ProviderSetup,
+    WebhookEndpoint,
 )
 from integrations.stripe import mapping
 from integrations.stripe.errors import translate
@@ -76,6 +77,11 @@ class StripeGateway:
         body = self._one(self._api.accounts.retrieve_current)
         return ProviderAccount(body["id"], self._livemode)
 
+    def webhook_endpoints(self) -> list[WebhookEndpoint]:
+        params = cast("Any", {"limit": PAGE})
+        bodies = self._all(lambda: self._api.webhook_endpoints.list(params))
+        return [mapping.webhook_endpoint(body, API_VERSION) for body in bodies]
+
     def create_customer(self, customer: NewCustomer, key: str) -> ProviderCustomer:
         params = cast("Any", mapping.customer_params(customer))
         return mapping.customer(self._one(lambda: self._api.customers.create(params, {"idempotency_key": key})))
@@ -101,6 +107,10 @@ class StripeGateway:
 
     def customers_with_email(self, email: str) -> list[ProviderCustomer]:
         params = cast("Any", {"email": email, "limit": PAGE})
+        return [mapping.customer(body) for body in self._all(lambda: self._api.customers.list(params))]
+
+    def list_customers(self, since: datetime) -> list[ProviderCustomer]:
+        params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})
         return [mapping.customer(body) for body in self._all(lambda: self._api.customers.list(params))]
 
     def set_default_payment_method(self, customer_id: str, payment_method_id: str, key: str) -> ProviderCustomer:
@@ -139,6 +149,10 @@ class StripeGateway:
     def get_invoice_lines(self, invoice_id: str, currency: str) -> list[ProviderInvoiceLine]:
         bodies = self._all(lambda: self._api.invoices.line_items.list(invoice_id, {"limit": PAGE}))
         return [mapping.invoice_line(body, currency) for body in bodies]
+
+    def list_invoices(self, since: datetime) -> list[ProviderInvoice]:
+        params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})
+        return [mapping.invoice(body) for body in self._all(lambda: self._api.invoices.list(params))]
 
     def find_invoice(self, customer_id: str, our_id: str) -> ProviderInvoice | None:
         params = cast("Any", {"customer": customer_id, "limit": PAGE})

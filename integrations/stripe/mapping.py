@@ -31,6 +31,7 @@ from billing.ports import (
     ProviderPaymentStatus,
     ProviderSession,
     ProviderSetup,
+    WebhookEndpoint,
 )
 
 Json = Mapping[str, Any]
@@ -213,6 +214,7 @@ def invoice(body: Json) -> ProviderInvoice:
         attempts=body["attempt_count"],
         next_attempt_at=instant(body.get("next_payment_attempt")),
         payment_id=_default_payment_id(body.get("payments")),
+        metadata=body.get("metadata") or {},
     )
 
 
@@ -341,6 +343,17 @@ def setup(body: Json) -> ProviderSetup:
         status=body["status"],
         payment_method_id=reference(body.get("payment_method")),
         metadata=body.get("metadata") or {},
+    )
+
+
+def webhook_endpoint(body: Json, version: str) -> WebhookEndpoint:
+    """Without a version of its own an endpoint has the account's, which cannot be read; it is taken as ours."""
+    given = body.get("api_version")
+    return WebhookEndpoint(
+        url=body["url"],
+        enabled=body["status"] == "enabled",
+        events=frozenset(body["enabled_events"]),
+        other_version=None if given in {None, version} else given,
     )
 
 

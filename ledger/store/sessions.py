@@ -109,6 +109,12 @@ def by_gateway_session(session: Session, scope: Scope, gateway_session_id: str) 
     return None if row is None else _record(row)
 
 
+def open_checkouts(session: Session, scope: Scope) -> list[CheckoutRecord]:
+    """Every session that is open as far as we know, oldest first."""
+    rows = select(Checkout).where(in_scope(Checkout, scope), Checkout.status == "open")
+    return [_record(row) for row in session.scalars(rows.order_by(Checkout.created_at, Checkout.id))]
+
+
 def list_checkouts(
     session: Session,
     scope: Scope,

@@ -75,24 +75,24 @@ def books(seen: ProviderInvoice, parts: Sequence[InvoicePayment]) -> Books | Non
     paid. That is not cash, so ours stays as it was.
     """
     paid = [part.payment for part in parts if part.payment is not None and part.amount_paid]
-    received = _received(seen)
+    money = received(seen)
     if seen.status == ProviderInvoiceStatus.PAID:
         if _is_carried(seen):
             return None
         refunded = bool(paid) and all(payment.amount_refunded >= payment.amount for payment in paid)
         status = PaymentStatus.REFUNDED if refunded else PaymentStatus.PAID
-        return Books(status, received, seen.paid_at, _details(seen, paid))
+        return Books(status, money, seen.paid_at, _details(seen, paid))
     if seen.status == ProviderInvoiceStatus.VOID:
         return None
-    if received > 0:
-        return Books(PaymentStatus.PARTIALLY_PAID, received, None, _details(seen, paid))
+    if money > 0:
+        return Books(PaymentStatus.PARTIALLY_PAID, money, None, _details(seen, paid))
     open_payments = [part.payment for part in parts if part.payment is not None and part.status != "canceled"]
     if any(payment.status == ProviderPaymentStatus.PROCESSING for payment in open_payments):
-        return Books(PaymentStatus.PROCESSING, received, None, None)
+        return Books(PaymentStatus.PROCESSING, money, None, None)
     failed = seen.status == ProviderInvoiceStatus.UNCOLLECTIBLE or any(
         payment_status(payment, seen.attempts) == "failed" for payment in open_payments
     )
-    return Books(PaymentStatus.FAILED, received, None, None) if failed else None
+    return Books(PaymentStatus.FAILED, money, None, None) if failed else None
 
 
 def book_payment(
@@ -223,10 +223,10 @@ def seen_detail(seen: ProviderInvoice) -> dict[str, Any]:
 
 def _is_carried(seen: ProviderInvoice) -> bool:
     """Paid without money although something was left to ask for after the customer's balance."""
-    return seen.status == ProviderInvoiceStatus.PAID and _received(seen) == 0 and seen.total + seen.starting_balance > 0
+    return seen.status == ProviderInvoiceStatus.PAID and received(seen) == 0 and seen.total + seen.starting_balance > 0
 
 
-def _received(seen: ProviderInvoice) -> Decimal:
+def received(seen: ProviderInvoice) -> Decimal:
     """The money that came in. Stripe does not say whether `amount_paid` includes what was paid elsewhere, so the sum
     of both counts up to what was due."""
     together = seen.amount_paid + seen.amount_paid_elsewhere

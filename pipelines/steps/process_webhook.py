@@ -174,7 +174,8 @@ def _act(
     return looked[about]
 
 
-def _session(ledger: Ledger, scope: Scope, link: Link, session_id: str, now: datetime) -> bool:
+def follow_session(ledger: Ledger, scope: Scope, link: Link, session_id: str, now: datetime) -> bool:
+    """Looks at a page of the provider again and carries out what it has come to. False when it is none of ours."""
     seen = link.gateway.get_session(session_id)
     follow = save_card.follow_session if seen.mode == "setup" else link_payment.follow_session
     return follow(ledger, scope, link, seen, now)
@@ -232,7 +233,9 @@ HANDLERS: Mapping[str, tuple[LookAgain, IdIn]] = {
         "charge.dispute",
         "created updated funds_withdrawn funds_reinstated closed",
     ),
-    **_all(_session, _itself, "checkout.session", "completed expired async_payment_succeeded async_payment_failed"),
+    **_all(
+        follow_session, _itself, "checkout.session", "completed expired async_payment_succeeded async_payment_failed"
+    ),
     **_all(save_card.follow_setup, _itself, "setup_intent", "succeeded setup_failed"),
     **_all(sync_customer.follow_customer, _itself, "customer", "created updated deleted"),
     **_all(

@@ -115,6 +115,17 @@ class Control:
         self.call("POST", "/reset")
 
 
+def webhook_endpoint(sandbox: str, key: str, url: str) -> dict[str, Any]:
+    """A new endpoint at which the account's events are delivered to `url`, all of them; its `secret` signs."""
+    answer = http().post(
+        f"{sandbox}/v1/webhook_endpoints",
+        data={"url": url, "enabled_events[0]": "*"},
+        headers={"Authorization": f"Bearer {key}", "Idempotency-Key": f"endpoint:{url}"},
+    )
+    answer.raise_for_status()
+    return dict(answer.json())
+
+
 def submit_card(url: str, **changes: str) -> httpx.Response:
     """Play the visitor of a checkout or invoice page; redirects are not followed. A good Visa unless changed."""
     return http().post(url, data={**GOOD_CARD, **changes})

@@ -8,7 +8,7 @@ import httpx
 
 from tests.support.api_catalog import METER, finalized_invoice, guide, guide_plan
 from tests.support.api_stack import Stack, Tenant, eventually
-from tests.support.sandbox_process import new_account, submit_card
+from tests.support.sandbox_process import new_account, submit_card, webhook_endpoint
 
 
 def test_the_guide_is_accepted_word_for_word_and_ends_in_a_paid_invoice(stack: Stack, tenant: Tenant) -> None:
@@ -132,19 +132,10 @@ def _if_paid(tenant: Tenant, invoice_id: str) -> dict[str, Any] | None:
     return invoice if invoice["payment_status"] == "paid" else None
 
 
-def _webhook_endpoint(stack: Stack, tenant: Tenant, secret: str) -> dict[str, str]:
+def _webhook_endpoint(stack: Stack, tenant: Tenant, secret: str) -> dict[str, Any]:
     me = tenant.get("me").json()
     url = f"{stack.url}/api/v1/webhooks/stripe/{me['tenant_id']}/{me['environment_id']}"
-    answer = httpx.post(
-        f"{stack.sandbox.url}/v1/webhook_endpoints",
-        data={"url": url, "enabled_events[0]": "*"},
-        headers=_stripe_headers(secret) | {"Idempotency-Key": f"{tenant.scope.environment_id}:endpoint"},
-        trust_env=False,
-        timeout=60,
-    )
-    assert answer.is_success, answer.text
-    endpoint: dict[str, str] = answer.json()
-    return endpoint
+    return webhook_endpoint(stack.sandbox.url, secret, url)
 
 
 def _default_card(stack: Stack, secret: str, customer_id: str) -> str | None:

@@ -255,6 +255,7 @@ READS: dict[str, Call] = {
     "payments.list_payments": lambda s, scope, have: payments.list_payments(s, scope, invoice_id=have.invoice.id),
     "sessions.get_checkout": lambda s, scope, have: sessions.get_checkout(s, scope, have.checkout.id),
     "sessions.by_gateway_session": lambda s, scope, _: sessions.by_gateway_session(s, scope, "cs_1"),
+    "sessions.open_checkouts": lambda s, scope, _: sessions.open_checkouts(s, scope),
     "sessions.list_checkouts": lambda s, scope, _: sessions.list_checkouts(s, scope),
     "payments.hold_payment": lambda s, scope, have: payments.hold_payment(s, scope, have.payment.id),
     "payment_history.list_history": lambda s, scope, have: payment_history.list_history(s, scope, have.payment.id),
