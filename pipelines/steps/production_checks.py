@@ -245,10 +245,10 @@ def _environment(place: Place, name: str) -> Finding:
 
 
 def _states(session: Session, place: Place, link: Link) -> dict[str, int]:
-    rows = select(Mapping.state, func.count().label("count")).where(
+    rows = select(Mapping.state, func.count()).where(
         _of(place, Mapping, link), Mapping.entity == "invoice", Mapping.state.in_(("done", "failed"))
     )
-    return {row.state: row.count for row in session.execute(rows.group_by(Mapping.state))}
+    return {state: int(count) for state, count in session.execute(rows.group_by(Mapping.state))}
 
 
 def _count(session: Session, place: Place, model: type[Scoped], which: ColumnElement[bool]) -> int:
