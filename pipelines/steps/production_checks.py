@@ -196,9 +196,9 @@ def _invoices(place: Place, name: str) -> Finding:
         way_out = (
             "GET /api/v1/connections/{id}/mappings?entity=invoice&state=failed says why; tally reconcile tries again."
         )
-        return Finding(name, Level.RED, f"{failed} invoices are not at Stripe, {done} are", way_out)
+        return Finding(name, Level.RED, f"invoices that are not at Stripe: {failed}; that are: {done}", way_out)
     if done:
-        return Finding(name, Level.GREEN, f"{done} invoices are at Stripe")
+        return Finding(name, Level.GREEN, f"invoices at Stripe: {done}")
     way_out = "Bill a day with tally bill, or make an invoice by hand and finalize it."
     return Finding(name, Level.AMBER, "no invoice has been sent yet", way_out)
 

@@ -69,7 +69,7 @@ def test_the_checklist_turns_green_point_by_point_and_both_sides_agree(stack: St
     assert amber == {"environment", "Stripe connection", "rights of the key", "alerting", "customer support"}
     assert secret not in done.stdout
     said = {each["check"]: each["detail"] for each in findings(done)}
-    assert said["invoices and their sync"] == "1 invoices are at Stripe"
+    assert said["invoices and their sync"] == "invoices at Stripe: 1"
 
     reconciled = tally("reconcile")
     assert (reconciled.exit_code, json.loads(reconciled.stdout)["differences"]) == (0, [])
