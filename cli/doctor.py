@@ -13,7 +13,7 @@ from billing.errors import TallyError
 from cli.access import find_access, scope_of, with_running_stack
 from cli.console import fail, out, print_json
 from ledger.secretbox import SecretBox
-from pipelines.resources import tally_of
+from pipelines.parts import tally_of
 from pipelines.steps.production_checks import Finding, Level, Place, check_production
 from settings import Settings, load_settings
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from billing.errors import TallyError
 from cli.access import find_access, scope_of, with_running_stack
 from cli.console import fail, out, print_json
-from pipelines.resources import tally_of
+from pipelines.parts import tally_of
 from pipelines.steps.reconcile_stripe import Reconciled, reconcile_stripe
 from settings import load_settings
 

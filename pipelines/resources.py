@@ -1,35 +1,14 @@
-"""What the assets work with, put together from the settings: the one place here that reads them or owns a clock."""
+"""What the assets work with: the parts that the settings name, and what a run works on."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
 import dagster as dg
-from cryptography.fernet import Fernet
 
-from integrations.stripe.gateway import StripeGateway
-from ledger.db import Ledger
-from ledger.secretbox import SecretBox
-from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.connections import Gateways
-from settings import Settings, load_settings
-from warehouse_sql.client import Warehouse
+from pipelines.parts import Tally, tally_of
+from pipelines.steps.chosen import Chosen
+from settings import load_settings
 
-__all__ = ["Tally", "tally", "tally_of"]
-
-# A month of rollups is built in one statement; somebody who waits for an answer gets less.
-_LONGEST_QUERY_SECONDS = 900
-
-
-@dataclass(frozen=True)
-class Tally:
-    """The stores, the way to the payment provider, the time, and what the run works on. A test hands in its own."""
-
-    ledger: Ledger
-    warehouse: Warehouse
-    gateways: Gateways
-    clock: Callable[[], datetime]
-    chosen: Chosen = EVERYTHING
+__all__ = ["Tally", "tally"]
 
 
 @dg.resource(
@@ -52,21 +31,3 @@ def tally(context: dg.InitResourceContext) -> Iterator[Tally]:
     finally:
         parts.warehouse.close()
         parts.ledger.dispose()
-
-
-def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
-    """The parts that the settings name."""
-    ledger = Ledger(settings.resolved_ledger_url)
-    warehouse = Warehouse(
-        settings.warehouse_url,
-        settings.warehouse_user,
-        settings.warehouse_password.get_secret_value(),
-        settings.warehouse_database,
-        read_timeout_seconds=_LONGEST_QUERY_SECONDS,
-    )
-    # Nothing is sealed here. Without a configured key a box that opens nothing makes each connection say what is wrong.
-    ring = settings.encryption_key_ring or {"not configured": Fernet.generate_key().decode()}
-    box = SecretBox(ring, next(iter(ring)))
-    api_base = settings.stripe_api_base or None
-    gateways = Gateways(ledger, box, lambda secret_key: StripeGateway(secret_key, api_base))
-    return Tally(ledger, warehouse, gateways, lambda: datetime.now(UTC), chosen)

@@ -1,0 +1,52 @@
+"""The parts that use cases work with, put together from the settings: stores, the way to the provider, the time.
+
+Without Dagster, so that the command line puts together the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography.fernet import Fernet
+
+from integrations.stripe.gateway import StripeGateway
+from ledger.db import Ledger
+from ledger.secretbox import SecretBox
+from pipelines.steps.chosen import EVERYTHING, Chosen
+from pipelines.steps.connections import Gateways
+from settings import Settings
+from warehouse_sql.client import Warehouse
+
+__all__ = ["Tally", "tally_of"]
+
+# A month of rollups is built in one statement; somebody who waits for an answer gets less.
+_LONGEST_QUERY_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The stores, the way to the payment provider, the time, and what the run works on. A test hands in its own."""
+
+    ledger: Ledger
+    warehouse: Warehouse
+    gateways: Gateways
+    clock: Callable[[], datetime]
+    chosen: Chosen = EVERYTHING
+
+
+def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
+    """The parts that the settings name."""
+    ledger = Ledger(settings.resolved_ledger_url)
+    warehouse = Warehouse(
+        settings.warehouse_url,
+        settings.warehouse_user,
+        settings.warehouse_password.get_secret_value(),
+        settings.warehouse_database,
+        read_timeout_seconds=_LONGEST_QUERY_SECONDS,
+    )
+    # Nothing is sealed here. Without a configured key a box that opens nothing makes each connection say what is wrong.
+    ring = settings.encryption_key_ring or {"not configured": Fernet.generate_key().decode()}
+    box = SecretBox(ring, next(iter(ring)))
+    api_base = settings.stripe_api_base or None
+    gateways = Gateways(ledger, box, lambda secret_key: StripeGateway(secret_key, api_base))
+    return Tally(ledger, warehouse, gateways, lambda: datetime.now(UTC), chosen)
