@@ -84,12 +84,16 @@ def _volume(quantity: Fraction, tiers: list[Body]) -> Fraction:
 
 def total(quantity: str, price: Body, currency: str) -> tuple[Fraction, Fraction]:
     """(the unrounded amount, the line's amount after discount, maximum and minimum)."""
-    places = EXPONENTS[currency]
     unrounded = charge(billable_quantity(Fraction(quantity), price), price)
+    return unrounded, line_amount(unrounded, price, EXPONENTS[currency])
+
+
+def line_amount(unrounded: Fraction, price: Body, places: int) -> Fraction:
+    """Rounded once to the currency's decimals, then the price's own discount, maximum and minimum."""
     line = rounded(unrounded, places)
     line -= rounded(line * Fraction(price.get("discount_percent") or "0") / 100, places)
     if price.get("maximum_amount") is not None:
         line = min(line, Fraction(price["maximum_amount"]))
     if price.get("minimum_amount") is not None:
         line = max(line, Fraction(price["minimum_amount"]))
-    return unrounded, line
+    return line

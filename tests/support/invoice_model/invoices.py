@@ -1,0 +1,105 @@
+"""The invoices of one subscription, a second time: from contract and history to what is due at each boundary.
+
+A case has what `lines` asks for and `discounts`, `tax_rates`, `tax_exempt`, `credits` (grants with what remains).
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+
+from tests.support.invoice_model.adjustments import apply_credits, apply_discounts, apply_taxes, in_scope
+from tests.support.invoice_model.lines import Line, lines, true_ups
+from tests.support.invoice_model.periods import Body, Span, end_of, grid_period, instant, known, segments
+from tests.support.price_model import EXPONENTS
+
+
+@dataclass
+class Invoice:
+    billing_reason: str
+    period: Span
+    due_at: datetime
+    lines: list[Line]
+    discounts: list[tuple[str, Fraction]] = field(default_factory=list)
+    taxes: list[tuple[str, Fraction]] = field(default_factory=list)
+    credits: list[tuple[str, Fraction]] = field(default_factory=list)
+
+    @property
+    def subtotal(self) -> Fraction:
+        return sum((line.amount for line in self.lines), Fraction(0))
+
+    @property
+    def discount_total(self) -> Fraction:
+        return sum((amount for _, amount in self.discounts), Fraction(0))
+
+    @property
+    def tax_total(self) -> Fraction:
+        return sum((amount for _, amount in self.taxes), Fraction(0))
+
+    @property
+    def total(self) -> Fraction:
+        """The subtotal less discounts, and the exclusive taxes on top; inclusive ones are already in it."""
+        return self.subtotal - self.discount_total + sum((line.tax for line in self.lines), Fraction(0))
+
+    @property
+    def credits_applied(self) -> Fraction:
+        return sum((amount for _, amount in self.credits), Fraction(0))
+
+    @property
+    def amount_due(self) -> Fraction:
+        """Never below nothing: a negative total becomes the customer's credit."""
+        return max(Fraction(0), self.total - self.credits_applied)
+
+
+def advance_lines(case: Body, number: int, at: datetime) -> list[Line]:
+    """Advance prices of period `number` with what is known at `at`; nothing for one that begins at or after the end."""
+    subscription, history = case["subscription"], known(case.get("history", []), at)
+    grid = grid_period(subscription, number)
+    return lines(case, segments(subscription, history, grid), grid, advance=True)
+
+
+def unadjusted(case: Body, until: datetime) -> list[Invoice]:
+    """Every invoice that falls due by `until`, each priced at the moment when it falls due.
+
+    The start invoice holds the first period's advance prices and is not made when nothing is due in advance. The
+    invoice of a period is due when the period ends, which is the subscription's end where that comes first; it holds
+    the period's usage and arrears, what the advance was wrong by, and the next period's advance.
+    """
+    subscription, history = case["subscription"], case.get("history", [])
+    start = instant(subscription["start"])
+    found: list[Invoice] = []
+    billed = advance_lines(case, 0, start)
+    first = grid_period(subscription, 0).within(start, end_of(subscription, known(history, start)))
+    if any(line.amount for line in billed):
+        found.append(Invoice("subscription_start", first, start, billed))
+    number = 0
+    while True:
+        grid = grid_period(subscription, number)
+        period = grid.within(start, end_of(subscription, known(history, grid.end)))
+        if period.start >= period.end or period.end > until:
+            return found
+        cut = segments(subscription, known(history, period.end), grid)
+        made = lines(case, cut, grid, advance=False)
+        made += true_ups(lines(case, cut, grid, advance=True), billed, period)
+        billed = advance_lines(case, number + 1, period.end)
+        found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed]))
+        number += 1
+
+
+def adjusted(case: Body, invoice: Invoice, discounts: list[Body]) -> Invoice:
+    """Coupons, then taxes on what they left, then credits on the total with taxes."""
+    currency = case["currency"]
+    places = EXPONENTS[currency]
+    invoice.discounts = apply_discounts(invoice.lines, discounts, currency, places)
+    rates = [] if case.get("tax_exempt") else case.get("tax_rates", [])
+    invoice.taxes = apply_taxes(invoice.lines, rates, places)
+    invoice.credits = apply_credits(invoice.total, case.get("credits", []), currency, invoice.due_at)
+    return invoice
+
+
+def invoices(case: Body, until: str) -> list[Invoice]:
+    """What the subscription is billed by `until`. Grants are not drawn down from one invoice to the next."""
+    found = unadjusted(case, instant(until))
+    subtotals = [invoice.subtotal for invoice in found]
+    for number, invoice in enumerate(found):
+        adjusted(case, invoice, [one for one in case.get("discounts", []) if in_scope(one, subtotals, number)])
+    return found
