@@ -89,7 +89,8 @@ class Schedule:
         else:
             raise _bad_anchor("billing_anchor")
         try:
-            local = (fixed or start).astimezone(zone).replace(tzinfo=None)
+            # fold=0: the grid is laid out by what the clock shows, also where it began in an hour that comes twice.
+            local = (fixed or start).astimezone(zone).replace(tzinfo=None, fold=0)
         except OverflowError as error:
             raise out_of_range("start_date") from error
         origin = local if fixed else _calendar_origin(local, self.interval)

@@ -56,7 +56,7 @@ def apply_discounts(lines: list[Line], discounts: list[Body], currency: str, pla
 def apply_taxes(lines: list[Line], rates: list[Body], places: int) -> list[tuple[str, Fraction]]:
     """One total per rate on the invoice. With R as the sum of the inclusive rates, the inclusive tax is
     taxable - taxable / (1 + R), rounded once and split over them by their percentages; exclusive rates are taken of
-    taxable - inclusive tax, each rounded once. Then each rate alone goes to the lines."""
+    taxable - inclusive tax, each rounded once. Then each rate alone goes to the lines, by what each came to for it."""
     taxable = sum((line.amount - line.discount for line in lines), Fraction(0))
     inclusive = [rate for rate in rates if rate.get("inclusive")]
     percentages = [Fraction(rate["percentage"]) for rate in inclusive]
@@ -65,8 +65,10 @@ def apply_taxes(lines: list[Line], rates: list[Body], places: int) -> list[tuple
     for rate in rates:
         if not rate.get("inclusive"):
             of_rate[rate["id"]] = rounded((taxable - contained) * Fraction(rate["percentage"]) / 100, places)
-    nets = [line.amount - line.discount for line in lines]
-    for rate in rates:
+    lefts = [line.amount - line.discount for line in lines]
+    for rate in sorted(rates, key=lambda rate: not rate.get("inclusive")):
+        nets = [left - line.inclusive_tax for left, line in zip(lefts, lines, strict=True)]
+        nets = lefts if rate.get("inclusive") else nets
         for line, part in zip(lines, spread(of_rate[rate["id"]], nets, places), strict=True):
             line.taxes[rate["id"]] = part
             if rate.get("inclusive"):

@@ -3,13 +3,14 @@
 A case has what `lines` asks for and `discounts`, `tax_rates`, `tax_exempt`, `credits` (grants with what remains).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
 from tests.support.invoice_model.adjustments import apply_credits, apply_discounts, apply_taxes, in_scope
 from tests.support.invoice_model.lines import Line, lines, true_ups
-from tests.support.invoice_model.periods import Body, Span, end_of, grid_period, instant, known, segments
+from tests.support.invoice_model.periods import Body, Span, end_of, grid_periods, instant, known, segments
 from tests.support.price_model import EXPONENTS
 
 
@@ -50,15 +51,16 @@ class Invoice:
         return max(Fraction(0), self.total - self.credits_applied)
 
 
-def advance_lines(case: Body, number: int, at: datetime) -> list[Line]:
-    """Advance prices of period `number` with what is known at `at`; nothing for one that begins at or after the end."""
-    subscription, history = case["subscription"], known(case.get("history", []), at)
-    grid = grid_period(subscription, number)
-    return lines(case, segments(subscription, history, grid), grid, advance=True)
+def advance_lines(case: Body, grid: Span, at: datetime) -> list[Line]:
+    """Advance prices of a period with what is known at `at`; nothing for one that begins at or after the end."""
+    history = known(case.get("history", []), at)
+    return lines(case, segments(case["subscription"], history, grid), grid, advance=True)
 
 
-def unadjusted(case: Body, until: datetime) -> list[Invoice]:
-    """Every invoice that falls due by `until`, each priced at the moment when it falls due.
+def unadjusted(
+    case: Body, until: datetime, priced_at: Callable[[datetime], datetime] = lambda due: due
+) -> list[Invoice]:
+    """Every invoice that falls due by `until`, each priced at `priced_at` of the moment when it falls due.
 
     The start invoice holds the first period's advance prices and is not made when nothing is due in advance. The
     invoice of a period is due when the period ends, which is the subscription's end where that comes first; it holds
@@ -66,23 +68,25 @@ def unadjusted(case: Body, until: datetime) -> list[Invoice]:
     """
     subscription, history = case["subscription"], case.get("history", [])
     start = instant(subscription["start"])
+    periods = grid_periods(subscription)
+    grid = next(periods)
+    now = priced_at(start)
+    billed = advance_lines(case, grid, now)
     found: list[Invoice] = []
-    billed = advance_lines(case, 0, start)
-    first = grid_period(subscription, 0).within(start, end_of(subscription, known(history, start)))
-    if any(line.amount for line in billed):
+    if any(line.amount for line in billed) and start <= until:
+        first = grid.within(start, end_of(subscription, known(history, now)))
         found.append(Invoice("subscription_start", first, start, billed))
-    number = 0
     while True:
-        grid = grid_period(subscription, number)
-        period = grid.within(start, end_of(subscription, known(history, grid.end)))
+        period = grid.within(start, end_of(subscription, known(history, priced_at(grid.end))))
         if period.start >= period.end or period.end > until:
             return found
-        cut = segments(subscription, known(history, period.end), grid)
+        now = priced_at(period.end)
+        cut = segments(subscription, known(history, now), grid)
         made = lines(case, cut, grid, advance=False)
         made += true_ups(lines(case, cut, grid, advance=True), billed, period)
-        billed = advance_lines(case, number + 1, period.end)
+        grid = next(periods)
+        billed = advance_lines(case, grid, now)
         found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed]))
-        number += 1
 
 
 def adjusted(case: Body, invoice: Invoice, discounts: list[Body]) -> Invoice:

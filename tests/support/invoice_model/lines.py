@@ -28,15 +28,12 @@ class Line:
 
 @dataclass
 class Part:
-    """Segments in which one price is in force on the same terms."""
+    """A price over the time in which nothing changes for it: one line."""
 
     price: Body
     plan: str
-    segments: list[Segment]
-
-    @property
-    def span(self) -> Span:
-        return Span(self.segments[0].span.start, self.segments[-1].span.end)
+    seats: Fraction
+    span: Span
 
 
 def is_flat(price: Body) -> bool:
@@ -48,98 +45,108 @@ def in_advance(price: Body) -> bool:
 
 
 def terms_of(price: Body, terms: Terms) -> Body:
-    """An override replaces a price's terms or takes a discount off; its id and feature stay."""
+    """An override replaces a price's terms and has an id of its own; the feature stays."""
     return {**price, **terms.overrides.get(price["id"], {})}
 
 
-def seats(price: Body, terms: Terms) -> Fraction:
-    return Fraction(terms.quantities.get(price["id"], "1"))
-
-
 def parts(case: Body, found: list[Segment]) -> list[Part]:
-    """What gets a line: each price of each billed segment.
-
-    A change that does not touch a price does not cut it: neighbours with the same terms (and for flat prices the same
-    seats) are one part. A pause cuts a flat price, which is due for the time that ran, but not a usage price: nobody
-    gets free units twice for a pause, and nobody pays a minimum twice.
-    """
+    """What gets a line: each price of each billed segment, by segment, then in the plan's order. A change that does not
+    touch a price does not cut it: neighbours with the same terms and seats are one part."""
     kept: list[Part] = []
-    stretch = 0  # how often the plan has changed so far: the same plan after another one is a part of its own
-    last_plan = ""
-    origin: dict[int, tuple[int, int]] = {}
-    for number, segment in enumerate(found):
-        stretch += segment.terms.plan != last_plan
-        last_plan = segment.terms.plan
-        if not segment.billed:
-            continue
-        for price in case["plans"][segment.terms.plan]["prices"]:
+    for segment in found:
+        for price in case["plans"][segment.terms.plan]["prices"] if segment.billed else []:
             body = terms_of(price, segment.terms)
-            before = next((part for part in reversed(kept) if part.price["id"] == price["id"]), None)
-            goes_on = before is not None and before.price == body and origin[id(before)][0] == stretch
-            if before is not None and is_flat(price):
-                same_seats = seats(price, before.segments[-1].terms) == seats(price, segment.terms)
-                goes_on = goes_on and same_seats and origin[id(before)][1] == number - 1
-            if before is not None and goes_on:
-                before.segments.append(segment)
+            seats = Fraction(segment.terms.quantities.get(price["id"], "1")) if is_flat(body) else Fraction(1)
+            part = Part(body, segment.terms.plan, seats, segment.span)
+            last = next((one for one in reversed(kept) if one.price["id"] == body["id"]), None)
+            if last and (last.price, last.plan, last.seats, last.span.end) == (body, part.plan, seats, part.span.start):
+                last.span = Span(last.span.start, part.span.end)
             else:
-                before = Part(body, segment.terms.plan, [segment])
-                kept.append(before)
-            origin[id(before)] = (stretch, number)
+                kept.append(part)
     return kept
 
 
-def usage_in(case: Body, feature: str, found: list[Segment]) -> Fraction:
-    """Events at or after a segment's start and before its end: their sum, or how many they are."""
+def usage_in(case: Body, feature: str, span: Span) -> Fraction:
+    """Events at or after the start and before the end: their sum, or how many they are."""
     counts = case.get("features", {}).get(feature, "sum") == "count"
     return sum(
         (
             Fraction(1) if counts else Fraction(event["value"])
             for event in case.get("usage", [])
-            if event["feature"] == feature and any(segment.span.holds(instant(event["at"])) for segment in found)
+            if event["feature"] == feature and span.holds(instant(event["at"]))
         ),
         Fraction(0),
     )
 
 
-def share(part: Part, grid: Span) -> Fraction:
-    """Of the whole grid period, by seconds: a short first or last period and a segment are prorated alike."""
-    return sum((segment.span.seconds for segment in part.segments), Fraction(0)) / grid.seconds
+def flat_amount(part: Part, grid: Span) -> Fraction:
+    """The amount times the seats, times the share by seconds of the whole grid period: a short first or last period
+    and a part of a period are prorated alike."""
+    return Fraction(part.price["amount"]) * part.seats * part.span.seconds / grid.seconds
 
 
-def rated(price: Body, quantity: Fraction) -> Fraction:
-    return charge(billable_quantity(quantity, price), price)
+@dataclass
+class Run:
+    """Usage parts that are priced as one, since the same price goes on after a pause: nobody gets free units twice for
+    a pause, nor pays a minimum twice. `base` is the usage of the period that came before, under other prices, where the
+    plan continues tiers; None where the run begins in the first tier."""
+
+    price: Body
+    base: Fraction | None
+    reached: Fraction
+
+    def unrounded(self) -> Fraction:
+        """From the first tier on; or rate(before + now) - rate(before), both under this run's price."""
+        if self.base is None:
+            return charge(billable_quantity(self.reached, self.price), self.price)
+        after, before = (billable_quantity(quantity, self.price) for quantity in (self.base + self.reached, self.base))
+        return charge(after, self.price) - charge(before, self.price)
+
+    def amount(self, places: int) -> Fraction:
+        """Bounds and discounts are never prorated: each run has its own."""
+        return line_amount(self.unrounded(), self.price, places)
 
 
-def line(case: Body, part: Part, earlier: list[Part], grid: Span, alone: bool) -> Line:
-    """One line: the flat amount times seats times share; or the part's usage, which begins in the first tier, or with
-    `tier_progress: continue` goes on where the earlier parts of the feature stopped:
-    rate(before + now) - rate(before), both under this part's price. Bounds are never prorated."""
-    price = part.price
-    if is_flat(price):
-        quantity = seats(price, part.segments[0].terms)
-        unrounded = Fraction(price["amount"]) * quantity * share(part, grid)
+def usage_amounts(
+    case: Body, part: Part, runs: dict[str, list[Run]], places: int
+) -> tuple[Fraction, Fraction, Fraction]:
+    """(quantity, unrounded, amount) of a part: what it adds to its run, which goes on as long as no other price of the
+    feature has come in between."""
+    feature = part.price["feature"]
+    before = runs.setdefault(feature, [])
+    quantity = usage_in(case, feature, part.span)
+    if before and before[-1].price["id"] == part.price["id"]:
+        run = before[-1]
+        had, had_amount = run.unrounded(), run.amount(places)
     else:
-        quantity = usage_in(case, price["feature"], part.segments)
-        unrounded = rated(price, quantity)
-        if earlier and case["plans"][part.plan].get("tier_progress", "reset") == "continue":
-            before = sum((usage_in(case, price["feature"], one.segments) for one in earlier), Fraction(0))
-            unrounded = rated(price, before + quantity) - rated(price, before)
-    start = part.span.start.isoformat().replace("+00:00", "Z")
-    key = price["id"] if alone else f"{price['id']}@{start}"
-    amount = line_amount(unrounded, price, EXPONENTS[case["currency"]])
-    return Line(key, price["id"], part.span, quantity, unrounded, amount)
+        continues = before and case["plans"][part.plan].get("tier_progress", "reset") == "continue"
+        run = Run(part.price, sum((one.reached for one in before), Fraction(0)) if continues else None, Fraction(0))
+        before.append(run)
+        had, had_amount = Fraction(0), Fraction(0)
+    run.reached += quantity
+    return quantity, run.unrounded() - had, run.amount(places) - had_amount
 
 
 def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> list[Line]:
-    """The lines of a period that are due in arrears, or those in advance: by segment, then in the plan's order."""
+    """The lines of a period that are due in arrears, or those in advance. The key is the price's id where it has one
+    part, else with the start of the part."""
+    places = EXPONENTS[case["currency"]]
     every = parts(case, found)
-    by_price = [part.price["id"] for part in every]
+    ids = [part.price["id"] for part in every]
+    runs: dict[str, list[Run]] = {}
     made = []
-    for number, part in enumerate(every):
-        if in_advance(part.price) == advance:
-            same = [one for one in every[:number] if one.price.get("feature") == part.price.get("feature")]
-            same = [] if is_flat(part.price) else [one for one in same if not is_flat(one.price)]
-            made.append(line(case, part, same, grid, by_price.count(part.price["id"]) == 1))
+    for part in every:
+        if in_advance(part.price) != advance:
+            continue
+        start = part.span.start.isoformat().replace("+00:00", "Z")
+        price_id = part.price["id"]
+        key = price_id if ids.count(price_id) == 1 else f"{price_id}@{start}"
+        if is_flat(part.price):
+            unrounded = flat_amount(part, grid)
+            amount = line_amount(unrounded, part.price, places)
+            made.append(Line(key, price_id, part.span, part.seats, unrounded, amount))
+        else:
+            made.append(Line(key, price_id, part.span, *usage_amounts(case, part, runs, places)))
     return made
 
 

@@ -5,6 +5,7 @@ A `Body` is a subscription, a change or a price as it stands in JSON. The first 
 
 import re
 from calendar import monthrange
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
@@ -14,7 +15,15 @@ from zoneinfo import ZoneInfo
 
 Body = dict[str, Any]
 
-NAMED = {"daily": "P1D", "weekly": "P1W", "monthly": "P1M", "quarterly": "P3M", "yearly": "P1Y", "annual": "P1Y"}
+NAMED = {
+    "daily": "P1D",
+    "weekly": "P1W",
+    "monthly": "P1M",
+    "quarterly": "P3M",
+    "half_yearly": "P6M",
+    "yearly": "P1Y",
+    "annual": "P1Y",
+}
 
 
 class Span(NamedTuple):
@@ -63,30 +72,40 @@ def _steps_on(wall: datetime, count: int, unit: str) -> datetime:
 
 
 def boundary(subscription: Body, number: int) -> datetime:
-    """Boundary `number` of the grid, always counted from the first one, never from the one before: it cannot drift.
+    """Boundary `number` of the grid, always counted from boundary 0, never from the one before: it cannot drift.
 
-    Anchored at the start: the start's own wall time, so many intervals on. Calendar: local midnight of the first day
-    of months (a quarter begins in January, April, July, October), of years, or of weeks (Mondays).
+    Boundary 0 is the start itself, or the instant that anchors the grid, and the others are its wall time so many
+    intervals on. In a calendar grid they are local midnights: 1 January for months that divide a year (a quarter begins
+    in January, April, July, October), else the first of the start's month, 1 January for years, the Monday or the day
+    of the start for weeks and days.
     """
     zone = ZoneInfo(subscription.get("timezone", "UTC"))
     every, unit = _interval(subscription["billing_period"])
-    start = instant(subscription["start"])
+    anchor = subscription.get("billing_anchor", "subscription_start")
+    start = instant(subscription["start"] if anchor in {"subscription_start", "calendar"} else anchor)
     wall = start.astimezone(zone).replace(tzinfo=None, fold=0)
-    if subscription.get("billing_anchor", "subscription_start") == "subscription_start":
+    if anchor != "calendar":
         return start if number == 0 else _on_the_clock(_steps_on(wall, every * number, unit), zone)
     midnight = datetime.combine(wall.date(), time())
     if unit == "W":
         midnight -= timedelta(days=midnight.weekday())
-    elif unit == "M":
-        midnight = _months_on(midnight.replace(day=1), -((midnight.year * 12 + midnight.month - 1) % every))
-    elif unit == "Y":
+    elif unit == "Y" or (unit == "M" and 12 % every == 0):
         midnight = midnight.replace(month=1, day=1)
+    elif unit == "M":
+        midnight = midnight.replace(day=1)
     return _on_the_clock(_steps_on(midnight, every * number, unit), zone)
 
 
-def grid_period(subscription: Body, number: int) -> Span:
-    """The whole period `number` of the grid; a first calendar period may begin before the subscription does."""
-    return Span(boundary(subscription, number), boundary(subscription, number + 1))
+def grid_periods(subscription: Body) -> Iterator[Span]:
+    """The whole periods of the grid, from the one that holds the start on; that one may begin before it."""
+    start, number = instant(subscription["start"]), 0
+    while boundary(subscription, number) > start:
+        number -= 1
+    while True:
+        period = Span(boundary(subscription, number), boundary(subscription, number + 1))
+        if period.start < period.end and period.end > start:
+            yield period
+        number += 1
 
 
 @dataclass(frozen=True)
@@ -123,20 +142,19 @@ def end_of(subscription: Body, history: list[Body]) -> datetime | None:
 
 def terms_at(subscription: Body, history: list[Body], moment: datetime) -> Terms:
     """All changes up to and including `moment`, in the order of their effect (written first comes first at one moment).
-    Seats and overrides stay with their price."""
+    Another plan begins with one seat of everything, at its own prices."""
     terms = Terms(subscription["plan"], dict(subscription.get("quantities", {})))
     for change in sorted(history, key=lambda change: instant(change["effective_at"])):
         if instant(change["effective_at"]) > moment:
             break
         match change["kind"]:
             case "plan_changed":
-                seats = {**terms.quantities, **change.get("quantities", {})}
-                terms = Terms(change["plan"], seats, terms.overrides, terms.paused)
+                terms = Terms(change["plan"], change.get("quantities", {}), {}, terms.paused)
             case "quantity_changed":
                 seats = {**terms.quantities, change["price"]: change["quantity"]}
                 terms = Terms(terms.plan, seats, terms.overrides, terms.paused)
             case "price_overridden":
-                overrides = {**terms.overrides, change["price"]: change["terms"]}
+                overrides = {**terms.overrides, change["price"]: change["terms"] or {}}
                 terms = Terms(terms.plan, terms.quantities, overrides, terms.paused)
             case "paused" | "resumed":
                 terms = Terms(terms.plan, terms.quantities, terms.overrides, change["kind"] == "paused")

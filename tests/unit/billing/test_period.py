@@ -61,6 +61,13 @@ def test_a_start_in_the_hour_that_comes_twice_is_kept() -> None:
     assert second_half_past_one.period_at(second_half_past_one.start).start == second_half_past_one.start
 
 
+def test_a_start_in_the_second_hour_of_the_two_does_not_pick_the_second_one_for_later_periods() -> None:
+    # 02:30 in Berlin comes twice on 27 October, in 2024 as in 2030; a period begins at the first of them.
+    yearly = _schedule("2024-10-27T01:30:00Z", "P1Y", timezone="Europe/Berlin")
+    assert format_instant(yearly.period_at(_at("2030-01-01")).end) == "2030-10-27T00:30:00Z"
+    assert format_instant(yearly.period_at(yearly.start).end) == "2025-10-27T01:30:00Z"
+
+
 def test_a_day_that_never_was_has_no_period() -> None:
     # Samoa went from 29 to 31 December 2011.
     days = _schedule("2011-12-29T10:00:00Z", "P1D", "calendar", "Pacific/Apia")
