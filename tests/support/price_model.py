@@ -12,6 +12,9 @@ from typing import Any
 
 Body = dict[str, Any]
 
+# (up_to, quantity, unit price, flat fee, amount)
+Row = tuple[str | None, Fraction, Fraction, Fraction, Fraction]
+
 EXPONENTS = {"USD": 2, "JPY": 0, "KWD": 3, "CLF": 4}
 
 
@@ -67,19 +70,28 @@ def charge(quantity: Fraction, price: Body) -> Fraction:
 
 
 def _graduated(quantity: Fraction, tiers: list[Body]) -> Fraction:
-    total, bottom = Fraction(0), Fraction(0)
-    for position, tier in enumerate(tiers):
-        if position and quantity <= bottom:
-            break
-        top = quantity if tier["up_to"] is None else min(quantity, Fraction(tier["up_to"]))
-        total += (top - bottom) * Fraction(tier.get("unit_price") or "0") + Fraction(tier.get("flat_fee") or "0")
-        bottom = top if tier["up_to"] is None else Fraction(tier["up_to"])
-    return total
+    return sum((row[-1] for row in tier_rows(quantity, {"tiers": tiers})), Fraction(0))
 
 
 def _volume(quantity: Fraction, tiers: list[Body]) -> Fraction:
-    reached = next(tier for tier in tiers if tier["up_to"] is None or quantity <= Fraction(tier["up_to"]))
-    return quantity * Fraction(reached.get("unit_price") or "0") + Fraction(reached.get("flat_fee") or "0")
+    return tier_rows(quantity, {"tiers": tiers, "tier_mode": "volume"})[0][-1]
+
+
+def tier_rows(quantity: Fraction, price: Body) -> list[Row]:
+    """The tiers that a billable quantity reaches, each with its part of it and what that costs with its flat fee. In a
+    volume price the one that is reached has it all; the first tier is reached with nothing."""
+    volume, bottom, rows = price.get("tier_mode", "graduated") == "volume", Fraction(0), []
+    for position, tier in enumerate(price["tiers"]):
+        top = quantity if tier["up_to"] is None else min(quantity, Fraction(tier["up_to"]))
+        reached = top == quantity if volume else position == 0 or quantity > bottom
+        if reached:
+            part = quantity if volume else top - bottom
+            unit_price, fee = Fraction(tier.get("unit_price") or "0"), Fraction(tier.get("flat_fee") or "0")
+            rows.append((tier["up_to"], part, unit_price, fee, part * unit_price + fee))
+        if (volume and reached) or top == quantity:
+            break
+        bottom = top
+    return rows
 
 
 def total(quantity: str, price: Body, currency: str) -> tuple[Fraction, Fraction]:

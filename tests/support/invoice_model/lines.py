@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tests.support.invoice_model.periods import Body, Segment, Span, Terms, instant
-from tests.support.price_model import EXPONENTS, billable_quantity, charge, line_amount
+from tests.support.price_model import EXPONENTS, Row, billable_quantity, charge, line_amount, tier_rows
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Line:
     quantity: Fraction
     unrounded: Fraction
     amount: Fraction
+    rows: list[Row] = field(default_factory=list)
     discount: Fraction = Fraction(0)
     tax: Fraction = Fraction(0)
     inclusive_tax: Fraction = Fraction(0)
@@ -102,6 +103,10 @@ class Run:
         after, before = (billable_quantity(quantity, self.price) for quantity in (self.base + self.reached, self.base))
         return charge(after, self.price) - charge(before, self.price)
 
+    def rows(self, quantity: Fraction) -> list[Row]:
+        """The tiers that this much of the usage reaches."""
+        return tier_rows(billable_quantity(quantity, self.price), self.price) if "tiers" in self.price else []
+
     def amount(self, places: int) -> Fraction:
         """Bounds and discounts are never prorated: each run has its own."""
         return line_amount(self.unrounded(), self.price, places)
@@ -109,8 +114,8 @@ class Run:
 
 def usage_amounts(
     case: Body, part: Part, runs: dict[str, list[Run]], places: int
-) -> tuple[Fraction, Fraction, Fraction]:
-    """(quantity, unrounded, amount) of a part: what it adds to its run, which goes on as long as no other price of the
+) -> tuple[Fraction, Fraction, Fraction, list[Row]]:
+    """(quantity, unrounded, amount, tiers) of a part: what it adds to its run, which goes on as long as no other price of the
     feature has come in between."""
     feature = part.price["feature"]
     before = runs.setdefault(feature, [])
@@ -118,13 +123,31 @@ def usage_amounts(
     if before and before[-1].price["id"] == part.price["id"]:
         run = before[-1]
         had, had_amount = run.unrounded(), run.amount(places)
+        first: Fraction | None = (run.base or Fraction(0)) + run.reached
     else:
         continues = before and case["plans"][part.plan].get("tier_progress", "reset") == "continue"
         run = Run(part.price, sum((one.reached for one in before), Fraction(0)) if continues else None, Fraction(0))
         before.append(run)
-        had, had_amount = Fraction(0), Fraction(0)
+        had, had_amount, first = Fraction(0), Fraction(0), run.base
     run.reached += quantity
-    return quantity, run.unrounded() - had, run.amount(places) - had_amount
+    rows = run.rows((run.base or Fraction(0)) + run.reached)
+    if first is not None:
+        rows = _beyond(rows, run.rows(first))
+    return quantity, run.unrounded() - had, run.amount(places) - had_amount, rows
+
+
+def _beyond(rows: list[Row], before: list[Row]) -> list[Row]:
+    """What later rows have more than earlier ones of the same price, tier by tier; one that is left again is given
+    back. A row of nothing says nothing, but there is always one."""
+    nothing, had = Fraction(0), {row[0]: row for row in before}
+    rest = [
+        (up_to, nothing, unit, nothing, nothing) for up_to, _, unit, _, _ in before if up_to not in {r[0] for r in rows}
+    ]
+    found = []
+    for up_to, quantity, unit, fee, amount in [*rows, *rest]:
+        _, quantity_before, _, fee_before, amount_before = had.get(up_to, (up_to, nothing, unit, nothing, nothing))
+        found.append((up_to, quantity - quantity_before, unit, fee - fee_before, amount - amount_before))
+    return [row for row in found if row[1] or row[3] or row[4]] or found[len(rows) - 1 : len(rows)]
 
 
 def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> list[Line]:
