@@ -4,7 +4,7 @@ Only the warehouse is left out: a quantity is what the case's events come to, an
 kept by the code that bills everybody. Ids of the case stand for those that the ledger gives out, both ways.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from billing.exact import canonical
 from billing.instant import format_instant, parse_instant
 from billing.meter import parse_definition
-from billing.money import format_decimal
-from billing.period import parse_interval
+from billing.period import Period, parse_interval
 from billing.price import parse_price
+from billing.rating import TierUse
 from billing.scope import Scope
 from billing.subscription import ChangeKind
 from ledger.db import Ledger
@@ -30,8 +31,8 @@ from pipelines.steps.collect_quantities import quantity_record
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.price_invoices import price_invoices
-from tests.support.invoice_model.lines import Body, usage_in
-from tests.support.invoice_model.periods import Span, instant, trial_end_of
+from tests.support.invoice_model.lines import usage_in
+from tests.support.invoice_model.periods import Body, Span, instant, trial_end_of
 from tests.support.ledger_rows import a_scope
 from warehouse_sql.usage import Quantity
 
@@ -61,6 +62,34 @@ class BilledCase:
 
     def names(self) -> Mapping[str, str]:
         return {given: own for own, given in self.ids.items()}
+
+    def key_of(self, line: LineRecord) -> str:
+        """The line's key with the price's id in the case."""
+        price_id = line.price_id or ""
+        return line.key.replace(price_id, self.names()[price_id])
+
+    def body_of(self, invoice: InvoiceRecord) -> Body:
+        """An invoice as `invoice_model.bodies.invoice_body` writes one."""
+        return {
+            "period": _times(invoice.period),
+            "lines": [self._line_body(line, invoice) for line in invoice.lines],
+            "subtotal": str(invoice.subtotal),
+            "total": str(invoice.total),
+            "amount_due": str(invoice.amount_due),
+        }
+
+    def _line_body(self, line: LineRecord, invoice: InvoiceRecord) -> Body:
+        body: Body = {"key": self.key_of(line)}
+        if line.period != invoice.period:
+            body["period"] = _times(line.period)
+        body |= {
+            "quantity": canonical(line.quantity),
+            "unrounded": canonical(line.unrounded),
+            "amount": str(line.amount),
+        }
+        assert sum((use.amount for use in line.breakdown), Decimal(0)) == line.unrounded
+        tiers = [_tier_body(use) for use in line.breakdown]
+        return body | ({"tiers": tiers} if line.price_type == "usage" else {})
 
     def change(self, change: Body) -> None:
         """Writes one change into the history, as of when the case says that it was made."""
@@ -189,7 +218,7 @@ class BilledCase:
         return last + len(self.case["subscription"].get("quantities", {}))
 
 
-def bill(cases: Iterable[BilledCase], windows: Iterator[tuple[datetime, datetime]]) -> None:
+def bill(cases: Iterable[BilledCase], windows: Iterable[tuple[datetime, datetime]]) -> None:
     """Every window [start, end) in turn: first the changes that were made before its end, then what was due in it."""
     every = list(cases)
     if not every:
@@ -213,21 +242,9 @@ def bill(cases: Iterable[BilledCase], windows: Iterator[tuple[datetime, datetime
         assert not priced.failures, priced.failures
 
 
-def invoice_body(invoice: InvoiceRecord, names: Mapping[str, str]) -> Body:
-    """An invoice as it stands in a case: amounts as text, ids as the case has them."""
-    return {
-        "period": [format_instant(invoice.period.start), format_instant(invoice.period.end)],
-        "lines": [_line_body(line, names) for line in invoice.lines],
-        "total": str(invoice.total),
-    }
+def _tier_body(use: TierUse) -> list[str | None]:
+    return [None if use.up_to is None else canonical(use.up_to), *map(canonical, use[1:])]
 
 
-def _line_body(line: LineRecord, names: Mapping[str, str]) -> Body:
-    price_id = line.price_id or ""
-    return {
-        "key": line.key.replace(price_id, names[price_id]),
-        "period": [format_instant(line.period.start), format_instant(line.period.end)],
-        "quantity": format_decimal(line.quantity),
-        "unrounded": format_decimal(line.unrounded),
-        "amount": str(line.amount),
-    }
+def _times(period: Period) -> list[str]:
+    return [format_instant(period.start), format_instant(period.end)]

@@ -15,7 +15,7 @@ Body = dict[str, Any]
 # (up_to, quantity, unit price, flat fee, amount)
 Row = tuple[str | None, Fraction, Fraction, Fraction, Fraction]
 
-EXPONENTS = {"USD": 2, "JPY": 0, "KWD": 3, "CLF": 4}
+EXPONENTS = {"USD": 2, "JPY": 0, "KWD": 3, "CLF": 4, "EUR": 2}
 
 
 def rounded(value: Fraction, places: int) -> Fraction:
@@ -60,8 +60,7 @@ def charge(quantity: Fraction, price: Body) -> Fraction:
         case "per_unit":
             return quantity * Fraction(price["unit_price"])
         case "package":
-            packages = quantity / Fraction(price["package_size"])
-            return -(-packages.numerator // packages.denominator) * Fraction(price["package_price"])
+            return _packages(quantity, price) * Fraction(price["package_price"])
         case "percentage":
             return quantity * Fraction(price["rate"]) / 100
     if price.get("tier_mode", "graduated") == "volume":
@@ -94,6 +93,25 @@ def tier_rows(quantity: Fraction, price: Body) -> list[Row]:
     return rows
 
 
+def rows(quantity: Fraction, price: Body) -> list[Row]:
+    """The arithmetic of a usage price: its tiers, or one row of units, packages or the rate as a factor."""
+    match price["pricing_model"]:
+        case "tiered":
+            return tier_rows(quantity, price)
+        case "package":
+            quantity, each = _packages(quantity, price), Fraction(price["package_price"])
+        case "percentage":
+            each = Fraction(price["rate"]) / 100
+        case _:
+            each = Fraction(price["unit_price"])
+    return [(None, quantity, each, Fraction(0), quantity * each)]
+
+
+def _packages(quantity: Fraction, price: Body) -> Fraction:
+    packages = quantity / Fraction(price["package_size"])
+    return Fraction(-(-packages.numerator // packages.denominator))
+
+
 def total(quantity: str, price: Body, currency: str) -> tuple[Fraction, Fraction]:
     """(the unrounded amount, the line's amount after discount, maximum and minimum)."""
     unrounded = charge(billable_quantity(Fraction(quantity), price), price)
@@ -103,7 +121,8 @@ def total(quantity: str, price: Body, currency: str) -> tuple[Fraction, Fraction
 def line_amount(unrounded: Fraction, price: Body, places: int) -> Fraction:
     """Rounded once to the currency's decimals, then the price's own discount, maximum and minimum."""
     line = rounded(unrounded, places)
-    line -= rounded(line * Fraction(price.get("discount_percent") or "0") / 100, places)
+    # A discount lowers what is charged, not what is given back.
+    line -= rounded(max(Fraction(0), line) * Fraction(price.get("discount_percent") or "0") / 100, places)
     if price.get("maximum_amount") is not None:
         line = min(line, Fraction(price["maximum_amount"]))
     if price.get("minimum_amount") is not None:

@@ -51,7 +51,7 @@ def contract(r: random.Random, *, advance: bool = True) -> Body:
 def _plan(r: random.Random, number: int, currency: str, advance: bool) -> Body:
     prices = [_flat(r, f"flat{number}{place}", currency, advance) for place in range(r.randint(0, 2))]
     metered = [feature for feature in FEATURES if r.random() < 0.7]
-    prices += [{"id": f"{feature}{number}", "feature": feature, **_usage_terms(r, currency)} for feature in metered]
+    prices += [{"id": f"{feature}{number}", "feature": feature, **usage_terms(r, currency)} for feature in metered]
     r.shuffle(prices)
     if not prices:
         prices.append(_flat(r, f"flat{number}0", currency, advance))
@@ -65,7 +65,8 @@ def _flat(r: random.Random, price_id: str, currency: str, advance: bool) -> Body
     return price | _bounds(r, currency)
 
 
-def _usage_terms(r: random.Random, currency: str) -> Body:
+def usage_terms(r: random.Random, currency: str) -> Body:
+    """Of any pricing model but flat, with whatever may stand beside it."""
     model = r.choice(["per_unit", "package", "percentage", "tiered", "tiered", "tiered"])
     terms: Body = {"pricing_model": model}
     match model:
@@ -146,7 +147,7 @@ def _append(r: random.Random, found: list[Body], start: datetime, moment: dateti
 def _other_terms(r: random.Random, price: Body, other_id: str, currency: str) -> Body:
     if "feature" in price:
         blank = dict.fromkeys(price.keys() - {"id", "feature"})
-        terms = {**blank, **_usage_terms(r, currency)}
+        terms = {**blank, **usage_terms(r, currency)}
     else:
         terms = {"amount": _amount(r, currency, 10**5)}
     return {**terms, "id": other_id}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tests.support.invoice_model.periods import Body, Segment, Span, Terms, instant
-from tests.support.price_model import EXPONENTS, Row, billable_quantity, charge, line_amount, tier_rows
+from tests.support.price_model import EXPONENTS, Row, billable_quantity, charge, line_amount, rows
 
 
 @dataclass
@@ -104,8 +104,8 @@ class Run:
         return charge(after, self.price) - charge(before, self.price)
 
     def rows(self, quantity: Fraction) -> list[Row]:
-        """The tiers that this much of the usage reaches."""
-        return tier_rows(billable_quantity(quantity, self.price), self.price) if "tiers" in self.price else []
+        """The arithmetic of this much of the usage."""
+        return rows(billable_quantity(quantity, self.price), self.price)
 
     def amount(self, places: int) -> Fraction:
         """Bounds and discounts are never prorated: each run has its own."""
@@ -115,8 +115,8 @@ class Run:
 def usage_amounts(
     case: Body, part: Part, runs: dict[str, list[Run]], places: int
 ) -> tuple[Fraction, Fraction, Fraction, list[Row]]:
-    """(quantity, unrounded, amount, tiers) of a part: what it adds to its run, which goes on as long as no other price of the
-    feature has come in between."""
+    """(quantity, unrounded, amount, tiers) of a part: what it adds to its run, which goes on as long as no other price
+    of the feature has come in between."""
     feature = part.price["feature"]
     before = runs.setdefault(feature, [])
     quantity = usage_in(case, feature, part.span)
@@ -130,24 +130,26 @@ def usage_amounts(
         before.append(run)
         had, had_amount, first = Fraction(0), Fraction(0), run.base
     run.reached += quantity
-    rows = run.rows((run.base or Fraction(0)) + run.reached)
+    used = run.rows((run.base or Fraction(0)) + run.reached)
     if first is not None:
-        rows = _beyond(rows, run.rows(first))
-    return quantity, run.unrounded() - had, run.amount(places) - had_amount, rows
+        used = _beyond(used, run.rows(first))
+    return quantity, run.unrounded() - had, run.amount(places) - had_amount, used
 
 
-def _beyond(rows: list[Row], before: list[Row]) -> list[Row]:
+def _beyond(after: list[Row], before: list[Row]) -> list[Row]:
     """What later rows have more than earlier ones of the same price, tier by tier; one that is left again is given
     back. A row of nothing says nothing, but there is always one."""
     nothing, had = Fraction(0), {row[0]: row for row in before}
     rest = [
-        (up_to, nothing, unit, nothing, nothing) for up_to, _, unit, _, _ in before if up_to not in {r[0] for r in rows}
+        (up_to, nothing, unit, nothing, nothing)
+        for up_to, _, unit, _, _ in before
+        if up_to not in {r[0] for r in after}
     ]
     found = []
-    for up_to, quantity, unit, fee, amount in [*rows, *rest]:
+    for up_to, quantity, unit, fee, amount in [*after, *rest]:
         _, quantity_before, _, fee_before, amount_before = had.get(up_to, (up_to, nothing, unit, nothing, nothing))
         found.append((up_to, quantity - quantity_before, unit, fee - fee_before, amount - amount_before))
-    return [row for row in found if row[1] or row[3] or row[4]] or found[len(rows) - 1 : len(rows)]
+    return [row for row in found if row[1] or row[3] or row[4]] or found[len(after) - 1 : len(after)]
 
 
 def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> list[Line]:

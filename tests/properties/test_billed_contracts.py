@@ -1,0 +1,75 @@
+"""Random contracts with their history, billed by the pipeline in a ledger, against `tests.support.invoice_model`."""
+
+import json
+import random
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from ledger.db import Ledger
+from tests.support.billed_case import BilledCase, bill
+from tests.support.invoice_model.contracts import contract
+from tests.support.invoice_model.invoices import unadjusted
+from tests.support.invoice_model.periods import instant
+from tests.support.sqlite_ledger import ledger, ledger_template
+
+__all__ = ["ledger", "ledger_template"]
+
+FIRST = instant("2024-01-01T00:00:00Z")
+TICK = timedelta(microseconds=1)
+# What a run takes together: long, since what a ledger costs is mostly by the run.
+RUN = timedelta(days=14)
+RUNS = 12
+
+
+def end_of_run(moment: datetime) -> datetime:
+    """The last tick of the run that bills what falls due at a moment, which knows all that was written by then."""
+    return FIRST + ((moment - FIRST) // RUN + 1) * RUN - TICK
+
+
+def model_invoices(case: dict[str, Any]) -> list[Any]:
+    return [
+        (
+            (invoice.period.start, invoice.period.end),
+            invoice.subtotal,
+            [(line.key, tuple(line.span), line.quantity, line.amount) for line in invoice.lines],
+        )
+        for invoice in unadjusted(case, FIRST + RUNS * RUN - TICK, end_of_run)
+    ]
+
+
+def real_invoices(billed: BilledCase) -> list[Any]:
+    return [
+        (
+            (invoice.period.start, invoice.period.end),
+            Fraction(invoice.subtotal),
+            [
+                (
+                    billed.key_of(line),
+                    (line.period.start, line.period.end),
+                    Fraction(line.quantity),
+                    Fraction(line.amount),
+                )
+                for line in invoice.lines
+            ],
+        )
+        for invoice in billed.invoices()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seed", "contracts"), [(0, 8), *(pytest.param(seed, 50, marks=pytest.mark.slow) for seed in range(1, 21))]
+)
+def test_the_invoices_of_any_contract_are_those_of_the_model(seed: int, contracts: int, ledger: Ledger) -> None:
+    r = random.Random(seed)  # noqa: S311 - the same contracts on every machine
+    every = [BilledCase(ledger, contract(r, advance=False), f"contract {number}") for number in range(contracts)]
+    bill(every, [(FIRST + run * RUN, FIRST + (run + 1) * RUN) for run in range(RUNS)])
+    found = 0
+    for billed in every:
+        wanted = model_invoices(billed.case)
+        assert real_invoices(billed) == wanted, json.dumps(billed.case)
+        found += len(wanted)
+    print(f"{contracts} contracts, {found} invoices")
+    assert found > 2 * contracts
