@@ -54,7 +54,7 @@ INTERVALS = st.one_of(
     st.builds("P{}{}".format, st.integers(1, 14), st.sampled_from("DWMY")),
 )
 QUANTITIES = st.decimals(0, 100, places=3)
-EXAMPLES = pytest.mark.parametrize("examples", [pytest.param(200), pytest.param(5000, marks=pytest.mark.slow)])
+EXAMPLES = pytest.mark.parametrize("examples", [pytest.param(100), pytest.param(5000, marks=pytest.mark.slow)])
 ANCHORS = st.one_of(st.just("subscription_start"), st.just("calendar"), MOMENTS.map(format_instant))
 
 
