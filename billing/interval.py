@@ -29,6 +29,8 @@ _WORDS: Final = {
     "quarterly": "P3M",
     "half_year": "P6M",
     "half_yearly": "P6M",
+    "semi_annual": "P6M",
+    "semi_annually": "P6M",
     "year": "P1Y",
     "yearly": "P1Y",
     "annual": "P1Y",

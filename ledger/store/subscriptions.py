@@ -202,6 +202,15 @@ def billable(session: Session, start: datetime, end: datetime) -> list[tuple[Sco
     return [(scope_of(row), _record(row, histories[scope_of(row)].get(row.id, ()))) for row in found]
 
 
+def entered_late(session: Session, since: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
+    """Subscriptions of all environments that were entered at `since` or later and had begun before it."""
+    rows = select(Subscription).where(Subscription.created_at >= since, Subscription.start_date < since)
+    return [
+        (scope_of(row), _records(session, scope_of(row), [row])[0])
+        for row in session.scalars(rows.order_by(Subscription.start_date, Subscription.id)).all()
+    ]
+
+
 def _records(session: Session, scope: Scope, rows: Sequence[Subscription]) -> list[SubscriptionRecord]:
     histories = histories_of(session, scope, [row.id for row in rows])
     return [_record(row, histories.get(row.id, ())) for row in rows]

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from billing.invoice import content_hash
+from sqlalchemy.orm import Session
+
+from billing.invoice import InvoiceStatus, content_hash
 from ledger.db import Ledger
-from pipelines.steps.billing_day import Due, billing_day
+from ledger.store import invoices, subscriptions
+from pipelines.steps.billing_day import Due, billing_day, due_of
 from pipelines.steps.chosen import Chosen
-from pipelines.steps.isolation import Failure
+from pipelines.steps.isolation import Failure, failure_of
 
 __all__ = ["Closing", "DayToClose", "days_to_close"]
 
@@ -37,17 +40,39 @@ class Closing:
 
 
 def days_to_close(ledger: Ledger, now: datetime) -> Closing:
-    """The billing days of the last five weeks that have something to close. Reads only; Unavailable as the ledger is.
+    """The billing days of the last five weeks that have something to close, and for five weeks after a subscription was
+    entered all its days before that. Reads only; Unavailable as the ledger is.
 
     However long nobody asked, each of these days is named once, so that a scheduler that was down catches up.
     """
     first = datetime.combine((now - _LOOKS_BACK).astimezone(UTC).date(), time.min, UTC)
     with ledger.read() as session:
         found = billing_day(session, first, now + timedelta(microseconds=1), now, Chosen(after_grace=True))
+        past, failures = _entered_late(session, first)
     by_day: defaultdict[date, list[Due]] = defaultdict(list)
-    for due in found.open:
+    for due in (*found.open, *past):
         by_day[due.period.end.astimezone(UTC).date()].append(due)
-    return Closing(tuple(_to_close(day, by_day[day], now) for day in sorted(by_day)), found.failures)
+    return Closing(tuple(_to_close(day, by_day[day], now) for day in sorted(by_day)), (*found.failures, *failures))
+
+
+def _entered_late(session: Session, before: datetime) -> tuple[list[Due], list[Failure]]:
+    """The periods without a final invoice that ended before `before`, of subscriptions that were entered since."""
+    found: list[Due] = []
+    failures: list[Failure] = []
+    for scope, subscription in subscriptions.entered_late(session, before):
+        try:
+            periods = list(subscription.periods_ending_in(subscription.start_date, before))
+            starts = [period.start for period in periods]
+            known = invoices.invoices_of_periods(session, scope, subscription.id, starts)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's alone
+            failures.append(failure_of(scope, subscription.id, before, error))
+            continue
+        found += [
+            due_of(scope, subscription, period)
+            for period in periods
+            if period.start not in known or known[period.start].status is InvoiceStatus.DRAFT
+        ]
+    return found, failures
 
 
 def _to_close(day: date, open_periods: Sequence[Due], now: datetime) -> DayToClose:

@@ -13,6 +13,7 @@ from ledger.store import connections, invoices, outbox
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.connections import PROVIDER
 from pipelines.steps.finalize_invoices import Held, finalize_draft
+from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["finalize_invoice"]
 
@@ -33,7 +34,11 @@ def finalize_invoice(ledger: Ledger, scope: Scope, invoice_id: str, actor: str, 
                 f"The period of this invoice ends at {format_instant(found.period.end)}.",
                 hint="Finalize it after that; usage may still come in.",
             )
-        done = finalize_draft(session, scope, found, actor, now) if found.status == InvoiceStatus.DRAFT else None
+        done = (
+            finalize_draft(session, scope, found, actor, now, Catalog())
+            if found.status == InvoiceStatus.DRAFT
+            else None
+        )
         if done is None:
             return _final_already(session, scope, invoice_id)
         if isinstance(done, InvoiceRecord) and connections.active(session, scope, PROVIDER) is not None:

@@ -26,6 +26,7 @@ from pipelines.steps.gate_invoices import (
 )
 from pipelines.steps.gate_totals import check_one_off
 from pipelines.steps.isolation import Failure, each_alone
+from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["Finalized", "Held", "finalize_draft", "finalize_invoices"]
 
@@ -63,9 +64,11 @@ def finalize_invoices(
     # Numbers follow the periods.
     drafts.sort(key=lambda item: (item[0], item[1].period, item[1].id))
 
+    catalog = Catalog()
+
     def finalize(session: Session, item: Draft) -> tuple[Scope, InvoiceRecord] | Held | None:
         scope, draft = item
-        done = finalize_draft(session, scope, draft, "pipelines", now)
+        done = finalize_draft(session, scope, draft, "pipelines", now, catalog)
         return (scope, done) if isinstance(done, InvoiceRecord) else done
 
     results, failures = each_alone(ledger, drafts, finalize, draft_failure)
@@ -77,7 +80,7 @@ def finalize_invoices(
 
 
 def finalize_draft(
-    session: Session, scope: Scope, draft: InvoiceRecord, actor: str, now: datetime
+    session: Session, scope: Scope, draft: InvoiceRecord, actor: str, now: datetime, catalog: Catalog
 ) -> InvoiceRecord | Held | None:
     """The finalized invoice, or why it is held; None where it is no draft any more. `actor` is for the audit.
 
@@ -105,7 +108,7 @@ def finalize_draft(
         if not hold_if_open(session, due):
             return None
         draft = invoices.get_invoice(session, scope, draft.id)
-        reasons = reasons_to_hold(session, due, draft)
+        reasons = reasons_to_hold(session, due, draft, catalog)
     detail = {"problems": reasons, "period": draft.id if due is None else due.subject}
     if reasons:
         store_outcome(session, Outcome(Gate.FINALIZE, scope, draft.id, invoice_hash(draft), False, detail), now)

@@ -152,13 +152,16 @@ def store_outcome(session: Session, outcome: Outcome, now: datetime) -> None:
     )
 
 
-def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord) -> list[str]:
-    """Why the invoice may not be finalized now; none when every gate has passed on exactly what it says now."""
+def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord, catalog: Catalog) -> list[str]:
+    """Why the invoice may not be finalized now; none when every gate has passed on exactly what it says now.
+
+    The prices are read anew, whatever `catalog` has read before.
+    """
     if invoice.inputs_hash is None:
         return ["the draft is not priced"]
     recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
     reasons = [] if _lines_use(invoice, recorded) else ["the quantities have changed since the draft was priced"]
-    parts = Catalog().parts_of(session, due)
+    parts = catalog.parts_of(session, due, fresh=True)
     if not _lines_are_priced_by(invoice, parts):
         reasons.append("the prices have changed since the draft was priced")
     elif invoice.period != due.period or not _lines_are_of(invoice, parts):

@@ -60,12 +60,15 @@ class Catalog:
         self._meters: dict[tuple[Scope, str], Meter | None] = {}
         self._continues: dict[tuple[Scope, str], bool] = {}
 
-    def parts_of(self, session: Session, due: Due) -> tuple[Part, ...]:
+    def parts_of(self, session: Session, due: Due, *, fresh: bool = False) -> tuple[Part, ...]:
         """What a period is billed by: each price over the time in which nothing changes for it, by segment and then in
         the plan's order. NotFound where a feature or a meter is gone.
 
-        `billing.price_version` says which version bills which period; what is archived by then is left out.
+        `billing.price_version` says which version bills which period; what is archived by then is left out. With
+        `fresh` the prices are read again, as they have to be once they are held.
         """
+        if fresh:
+            self._prices.clear()
         found: list[Part] = []
         last_of: dict[str, int] = {}
         for segment in due.segments:

@@ -11,6 +11,7 @@ from pipelines.steps.billing_day import Due, billing_day
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.gate_invoices import reasons_to_hold
 from pipelines.steps.isolation import Failure
+from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["Unbilled", "unbilled"]
 
@@ -28,10 +29,11 @@ def unbilled(ledger: Ledger, start: datetime, end: datetime, now: datetime, chos
     """The open periods that end in [start, end) and have ended by now. Reads only."""
     with ledger.read() as session:
         day = billing_day(session, start, end, now, chosen)
-        return Unbilled(len(day.due), tuple((due, _reasons(session, due)) for due in day.open), day.failures)
+        catalog = Catalog()
+        return Unbilled(len(day.due), tuple((due, _reasons(session, due, catalog)) for due in day.open), day.failures)
 
 
-def _reasons(session: Session, due: Due) -> tuple[str, ...]:
+def _reasons(session: Session, due: Due, catalog: Catalog) -> tuple[str, ...]:
     if due.invoice_id is None:
         return ("there is no draft",)
-    return tuple(reasons_to_hold(session, due, invoices.get_invoice(session, due.scope, due.invoice_id)))
+    return tuple(reasons_to_hold(session, due, invoices.get_invoice(session, due.scope, due.invoice_id), catalog))

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from billing.instant import parse_instant
 from ledger.store import invoices, subscriptions
 from tests.support.api_catalog import METER, guide
 from tests.support.api_stack import Stack, Tenant
 
 FLAT = {"display_name": "Seat", "pricing_model": "flat", "amount": "31.00"}
 PER_UNIT = {"pricing_model": "per_unit", "unit_price": "0.01"}
+VECTORS = Path(__file__).parents[2] / "data" / "vectors"
 START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def periods() -> list[Any]:
+    found = json.loads((VECTORS / "periods.json").read_text(encoding="utf-8"))
+    return [pytest.param(case, id=case["id"]) for case in found]
+
+
+@pytest.fixture(scope="module")
+def previewing(stack: Stack) -> Tenant:
+    return stack.tenant()
+
+
+@pytest.mark.parametrize("case", periods())
+def test_the_preview_gives_the_periods_that_other_systems_give(previewing: Tenant, case: dict[str, Any]) -> None:
+    body = {
+        "start_date": case["anchor"],
+        "billing_period": case["interval"],
+        "billing_anchor": case.get("billing_anchor", "subscription_start"),
+        "timezone": case.get("timezone", "UTC"),
+        "at": case.get("at", case.get("last_completed_at")),
+    }
+    answer = previewing.make("subscriptions/preview", body)
+    # What was the last completed period at a moment is the one before the running one.
+    which = "current" if "at" in case else "previous"
+    for name, expected in case["expected"].items():
+        assert parse_instant(answer[f"{which}_period_{name}"], "") == parse_instant(expected, ""), case["note"]
 
 
 @pytest.fixture

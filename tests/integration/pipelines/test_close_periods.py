@@ -123,6 +123,16 @@ def test_what_has_been_open_for_five_weeks_is_left_to_a_person(stage: Stage) -> 
     assert days_to_close(stage.ledger, MIDNIGHT + timedelta(days=36)).days == ()
 
 
+def test_all_past_periods_of_a_subscription_that_was_entered_late_are_closed(stage: Stage) -> None:
+    shop = stage.shop()
+    stage.subscribe(shop, start_date=MIDNIGHT - timedelta(days=100), now=MIDNIGHT)
+    days = [day.day for day in days_to_close(stage.ledger, MIDNIGHT).days]
+    assert days == [date(2024, 8, 24), date(2024, 9, 24), date(2024, 10, 24)]
+    stage.bill_by_steps(days[0])
+    assert days_to_close(stage.ledger, MIDNIGHT).days == ()
+    assert len(stage.invoices(shop)) == 3
+
+
 def test_a_run_for_one_tenant_or_subscription_bills_nobody_else(stage: Stage) -> None:
     ours, theirs = stage.shop("Ours"), stage.shop("Theirs")
     chosen, other = stage.subscribe(ours, "chosen"), stage.subscribe(ours, "other")
