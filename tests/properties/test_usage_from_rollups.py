@@ -47,6 +47,9 @@ from warehouse_sql.windows import Window, window_starts
 
 __all__ = ["ledger", "ledger_template", "warehouse_server"]
 
+QUICK = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+LONG = settings(QUICK, max_examples=1000)
+
 ZONES = ("Europe/Paris", "Asia/Kolkata", "UTC")
 START, END = datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 31, 9, 30, tzinfo=UTC)
 DAYS = [date(2026, 3, 27) + timedelta(days=n) for n in range(5)]
@@ -87,6 +90,9 @@ class Amend:
     customer_id: str
     timestamp: datetime
     properties: dict[str, str | None]
+
+
+Step = Send | Build | Void | Amend | str
 
 
 class Model:
@@ -186,6 +192,9 @@ questions = st.builds(
 )
 
 
+HISTORIES = given(history=histories, kind=kinds_of_meter, question=questions, one_name=st.booleans())
+
+
 @pytest.fixture(scope="session")
 def metering(warehouse_server: WarehouseProcess) -> Iterator[Warehouse]:
     with closing(
@@ -195,15 +204,25 @@ def metering(warehouse_server: WarehouseProcess) -> Iterator[Warehouse]:
         yield client
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-@given(history=histories, kind=kinds_of_meter, question=questions, one_name=st.booleans())
+@QUICK
+@HISTORIES
 def test_U1_rollups_and_events_and_plain_python_agree(
-    metering: Warehouse,
-    ledger: Ledger,
-    history: list[Send | Build | Void | Amend | str],
-    kind: AggregationType,
-    question: Question,
-    one_name: bool,
+    metering: Warehouse, ledger: Ledger, history: list[Step], kind: AggregationType, question: Question, one_name: bool
+) -> None:
+    _agree(metering, ledger, history, kind, question, one_name)
+
+
+@pytest.mark.slow
+@LONG
+@HISTORIES
+def test_U1_rollups_and_events_and_plain_python_agree_on_many_histories(
+    metering: Warehouse, ledger: Ledger, history: list[Step], kind: AggregationType, question: Question, one_name: bool
+) -> None:
+    _agree(metering, ledger, history, kind, question, one_name)
+
+
+def _agree(
+    metering: Warehouse, ledger: Ledger, history: list[Step], kind: AggregationType, question: Question, one_name: bool
 ) -> None:
     with ledger.begin() as session:
         scope = a_scope(session, f"tenant {uuid.uuid4().hex}")
@@ -251,7 +270,7 @@ def correct(ledger: Ledger, warehouse: Warehouse, scope: Scope, step: Void | Ame
             amend_event(ledger, warehouse, scope, step.event_id, change, "test", NOW)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@QUICK
 @given(batch=st.lists(events, min_size=3, max_size=12), kind=st.sampled_from(list(AggregationType)), question=questions)
 def test_a_sample_adds_up_to_what_the_same_events_do_once_they_are_stored(
     metering: Warehouse, batch: list[Event], kind: AggregationType, question: Question

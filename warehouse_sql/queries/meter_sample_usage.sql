@@ -7,12 +7,12 @@ SELECT
     tally_texts(properties, {group_by:Array(String)})                                                AS groups,
     count()                                                                                          AS matched,
     countIf(is_usable)                                                                               AS usable,
+    if({aggregation:String} IN ('sum', 'avg'), toString(sumIf(amount, is_usable)),
     if({aggregation:String} = 'count', '0',
     if({aggregation:String} = 'count_unique', toString(uniqExactIf(assumeNotNull(text), is_usable)),
     if({aggregation:String} = 'min', toString(minIf(amount, is_usable)),
     if({aggregation:String} = 'max', toString(maxIf(amount, is_usable)),
-    if({aggregation:String} = 'latest', toString(argMaxIf(amount, (at_us, identity), is_usable)),
-       toString(sumIf(amount, is_usable)))))))                                                       AS number,
+       toString(argMaxIf(amount, (at_us, identity), is_usable)))))))                                 AS number,
     '0'                                                                                              AS fingerprint
 FROM
 (

@@ -15,12 +15,12 @@ SELECT
     groups,
     sum(part.matched)                                     AS matched,
     sum(part.usable)                                      AS usable,
+    if({aggregation:String} IN ('sum', 'avg'), toString(sum(part.total)),
     if({aggregation:String} = 'count', '0',
     if({aggregation:String} = 'count_unique', toString(uniqExactMerge(part.distinct_texts)),
     if({aggregation:String} = 'min', toString(minIf(part.lowest, part.usable > 0)),
     if({aggregation:String} = 'max', toString(maxIf(part.highest, part.usable > 0)),
-    if({aggregation:String} = 'latest', toString(argMaxMergeIf(part.latest, part.usable > 0)),
-       toString(sum(part.total)))))))                     AS number,
+       toString(argMaxMergeIf(part.latest, part.usable > 0))))))) AS number,
     toString(sum(part.fingerprint))                       AS fingerprint
 FROM
 (

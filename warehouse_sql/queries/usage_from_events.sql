@@ -7,12 +7,12 @@ SELECT
     groups,
     count()                                                                                        AS matched,
     countIf(is_usable)                                                                             AS usable,
+    if({aggregation:String} IN ('sum', 'avg'), toString(sumIf(amount, is_usable)),
     if({aggregation:String} = 'count', '0',
     if({aggregation:String} = 'count_unique', toString(uniqExactIf(assumeNotNull(text), is_usable)),
     if({aggregation:String} = 'min', toString(minIf(amount, is_usable)),
     if({aggregation:String} = 'max', toString(maxIf(amount, is_usable)),
-    if({aggregation:String} = 'latest', toString(argMaxIf(amount, place, is_usable)),
-       toString(sumIf(amount, is_usable)))))))                                                     AS number,
+       toString(argMaxIf(amount, place, is_usable)))))))                                           AS number,
     if({fingerprinted:Bool}, toString(sumIf(print, is_usable)), '0')                               AS fingerprint
 FROM
 (

@@ -6,12 +6,12 @@ SELECT
     selected                                                                            AS groups,
     sum(usage_hourly.matched)                                                           AS matched,
     sum(usage_hourly.usable)                                                            AS usable,
+    if({aggregation:String} IN ('sum', 'avg'), toString(sum(usage_hourly.total)),
     if({aggregation:String} = 'count', '0',
     if({aggregation:String} = 'count_unique', toString(uniqExactMerge(usage_hourly.distinct_texts)),
     if({aggregation:String} = 'min', toString(minIf(usage_hourly.lowest, usage_hourly.usable > 0)),
     if({aggregation:String} = 'max', toString(maxIf(usage_hourly.highest, usage_hourly.usable > 0)),
-    if({aggregation:String} = 'latest', toString(argMaxMergeIf(usage_hourly.latest, usage_hourly.usable > 0)),
-       toString(sum(usage_hourly.total)))))))                                           AS number,
+       toString(argMaxMergeIf(usage_hourly.latest, usage_hourly.usable > 0)))))))       AS number,
     if({fingerprinted:Bool}, toString(sum(usage_hourly.fingerprint)), '0')              AS fingerprint
 FROM usage_hourly
 WHERE tenant_id = {tenant_id:String}
