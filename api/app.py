@@ -16,6 +16,7 @@ from api.middleware import Observed
 from api.routes import (
     connections,
     coupons,
+    credit_grants,
     customers,
     environment,
     event_log,
@@ -53,6 +54,7 @@ _RESOURCES = (
     tax_rates,
     customers,
     coupons,
+    credit_grants,
     payments,
     payment_methods,
     subscription_changes,

@@ -40,6 +40,7 @@ _TAGS = [
     ("Plans", "Prices with a billing period and a currency."),
     ("Prices", "What a quantity costs, in versions."),
     ("Coupons", "What is taken off the invoices of those who have one."),
+    ("Credits", "What customers have paid or been given in advance."),
     ("Tax rates", "What comes on top of an invoice, or is in it already."),
     ("Customers", "Whom usage and invoices belong to."),
     ("Subscriptions", "A customer on a plan from a date."),

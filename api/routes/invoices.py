@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Query
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.auth import Call, needs
@@ -24,7 +25,9 @@ from api.schemas.invoices import (
 )
 from api.schemas.paging import Paging
 from api.schemas.problem import problems
-from ledger.store import customers, invoices, tenants
+from billing.invoice import InvoiceStatus
+from ledger.store import credit_grants, customers, invoices, tenants
+from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import explain_line as explaining
 from pipelines.steps import finalize_invoice as finalizing
 from pipelines.steps import recompute_invoice as recomputing
@@ -41,7 +44,7 @@ def create_invoice(body: InvoiceIn, once: Annotated[Once, creates("invoices:writ
     """Make a one-off invoice by hand. It is a draft: look at it, then finalize or void it."""
     call, wanted = once.call, body.new_invoice()
     return once.create(
-        lambda session: InvoiceOut.of(create_one_off(session, call.scope, wanted, call.caller.id, call.now))
+        lambda session: _out(session, call, create_one_off(session, call.scope, wanted, call.caller.id, call.now))
     )
 
 
@@ -49,7 +52,7 @@ def create_invoice(body: InvoiceIn, once: Annotated[Once, creates("invoices:writ
 def get_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:read")]) -> InvoiceOut:
     """Read an invoice with its lines and what each of them was computed from."""
     with call.deps.ledger.read() as session:
-        return InvoiceOut.of(invoices.get_invoice(session, call.scope, invoice_id))
+        return _out(session, call, invoices.get_invoice(session, call.scope, invoice_id))
 
 
 @routes.get("/invoices")
@@ -62,7 +65,8 @@ def list_invoices(
         if filters.customer_id is not None:
             wanted["customer_id"] = customers.get_customer(session, call.scope, filters.customer_id).id
         page = invoices.list_invoices(session, call.scope, status=filters.invoice_status, **wanted)
-    return Listing(items=[InvoiceOut.of(invoice) for invoice in page.items], next_cursor=page.next_cursor)
+        items = [_out(session, call, invoice) for invoice in page.items]
+    return Listing(items=items, next_cursor=page.next_cursor)
 
 
 @routes.get(
@@ -96,8 +100,10 @@ def change_invoice(
 ) -> InvoiceOut:
     """Give a draft tax rates of its own, or its customer's again. Its taxes and total are worked out anew at once."""
     return call.deps.ledger.run(
-        lambda session: InvoiceOut.of(
-            change_invoice_taxes(session, call.scope, invoice_id, body.tax_rate_ids, call.caller.id, call.now)
+        lambda session: _out(
+            session,
+            call,
+            change_invoice_taxes(session, call.scope, invoice_id, body.tax_rate_ids, call.caller.id, call.now),
         )
     )
 
@@ -165,6 +171,16 @@ def recompute_invoice(invoice_id: PathId, call: Annotated[Call, needs("invoices:
     deps = call.deps
     found = recomputing.recompute_invoice(deps.ledger, deps.warehouse, call.scope, invoice_id, call.now)
     return RecomputedOut.of(found)
+
+
+def _out(session: Session, call: Call, invoice: InvoiceRecord) -> InvoiceOut:
+    """The invoice; a draft says what credit would pay of it now."""
+    if invoice.status != InvoiceStatus.DRAFT:
+        return InvoiceOut.of(invoice)
+    forecast = credit_grants.forecast(
+        session, call.scope, invoice.customer_id, invoice.total, invoice.currency, call.now
+    )
+    return InvoiceOut.of(invoice, forecast)
 
 
 def _view(call: Call, invoice_id: str) -> InvoiceView:

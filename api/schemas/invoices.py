@@ -181,6 +181,11 @@ class LineOut(Model):
         )
 
 
+class AppliedCreditOut(Model):
+    grant_id: str
+    amount: DecimalOut
+
+
 class InvoiceOut(Model):
     id: str
     customer_id: str
@@ -193,6 +198,11 @@ class InvoiceOut(Model):
     discount_total: DecimalOut
     tax_total: DecimalOut = Field(description="All taxes; inclusive ones are in the subtotal already.")
     total: DecimalOut
+    credits_applied: DecimalOut = Field(description="What the customer's credit paid when it was finalized.")
+    credits: list[AppliedCreditOut] = Field(description="The same, grant by grant.")
+    credits_forecast: DecimalOut | None = Field(
+        description="What credit would pay if this draft were final now; it may change. Null once it is."
+    )
     amount_due: DecimalOut
     amount_paid: DecimalOut
     amount_remaining: DecimalOut = Field(description="What is still to be paid.")
@@ -215,7 +225,7 @@ class InvoiceOut(Model):
     created_at: Instant
 
     @classmethod
-    def of(cls, record: InvoiceRecord) -> Self:
+    def of(cls, record: InvoiceRecord, credits_forecast: Decimal | None = None) -> Self:
         hosted = record.stripe_hosted_invoice_url
         return cls(
             id=record.id,
@@ -229,6 +239,9 @@ class InvoiceOut(Model):
             discount_total=record.discount_total,
             tax_total=record.tax_total,
             total=record.total,
+            credits_applied=record.credits_applied,
+            credits=[AppliedCreditOut(grant_id=each.grant_id, amount=each.amount) for each in record.credits],
+            credits_forecast=credits_forecast,
             amount_due=record.amount_due,
             amount_paid=record.amount_paid,
             amount_remaining=record.amount_remaining,

@@ -45,6 +45,7 @@ class UpcomingInvoiceOut(Model):
     discount_total: DecimalOut
     tax_total: DecimalOut
     total: DecimalOut
+    credits_forecast: DecimalOut = Field(description="What credit would pay if it were final now; it may change.")
     amount_due: DecimalOut
     discounts: list[AppliedDiscountOut]
     taxes: list[AppliedTaxOut]
@@ -67,6 +68,7 @@ class UpcomingInvoiceOut(Model):
             discount_total=upcoming.adjusted.discount_total,
             tax_total=upcoming.adjusted.tax_total,
             total=upcoming.total,
+            credits_forecast=upcoming.credits_forecast,
             amount_due=upcoming.amount_due,
             discounts=[AppliedDiscountOut.of(discount) for discount in upcoming.adjusted.discounts],
             taxes=[AppliedTaxOut.of(tax) for tax in upcoming.adjusted.taxes],

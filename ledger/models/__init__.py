@@ -4,6 +4,7 @@ from ledger.models.base import Base
 from ledger.models.checkout import Checkout
 from ledger.models.connection import Connection, Mapping
 from ledger.models.coupon import Coupon, Discount
+from ledger.models.credit import CreditGrant, CreditMovement
 from ledger.models.customer import Customer
 from ledger.models.event_correction import EventCorrection
 from ledger.models.feature import Feature, FeatureVersion
@@ -28,6 +29,8 @@ __all__ = [
     "Checkout",
     "Connection",
     "Coupon",
+    "CreditGrant",
+    "CreditMovement",
     "Customer",
     "Discount",
     "Environment",

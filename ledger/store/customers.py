@@ -141,6 +141,13 @@ def hold_customers(session: Session, scope: Scope, external_ids: Collection[str]
     return [_record(row) for row in held]
 
 
+def hold_customer(session: Session, scope: Scope, customer_id: str) -> None:
+    """The same for one, by our id. NotFound `customer_not_found`."""
+    rows = select(Customer.id).where(in_scope(Customer, scope), Customer.id == customer_id)
+    if session.scalar(rows.with_for_update(key_share=True)) is None:
+        raise NotFound("customer_not_found", "no such customer", field="customer_id")
+
+
 def update_customer(session: Session, scope: Scope, customer_id: str, changes: CustomerChanges) -> CustomerRecord:
     """Changes the keys that are present. NotFound `customer_not_found`."""
     found = get_customer(session, scope, customer_id)

@@ -9,7 +9,8 @@ from typing import Any, Self
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import Adjusted, AppliedDiscount, AppliedTax, DiscountTerms, InvoiceTerms, TaxTerms
-from billing.adjustments.credit import Drawn
+from billing.adjustments.credit import Drawn, draw
+from billing.exact import EXACT
 from billing.invoice import InvoiceStatus, PaymentStatus
 from billing.money import format_decimal, from_minor
 from billing.period import Period
@@ -80,12 +81,23 @@ class InvoiceRecord:
         return max(self.amount_to_collect - self.amount_paid, from_minor(0, self.currency))
 
     def adjusted(self, adjusted: Adjusted) -> Self:
-        """The same invoice with these amounts; its lines keep their ids."""
+        """The same invoice with these amounts, paid by the same grants; its lines keep their ids."""
+        available = [(each.grant_id, each.available) for each in self.credits]
+        drawn, applied = draw(adjusted.total, available, self.currency)
         lines = tuple(
             replace(line, discount=new.discount, tax=new.tax, discounts=new.discounts, taxes=new.taxes)
             for line, new in zip(self.lines, adjusted.lines, strict=True)
         )
-        return replace(self, lines=lines, **_amounts(adjusted), discounts=adjusted.discounts, taxes=adjusted.taxes)
+        amounts = {**_amounts(adjusted), "amount_due": EXACT.subtract(adjusted.amount_due, applied)}
+        return replace(
+            self,
+            lines=lines,
+            **amounts,
+            discounts=adjusted.discounts,
+            taxes=adjusted.taxes,
+            credits=drawn,
+            credits_applied=applied,
+        )
 
 
 def without_lines(row: Invoice) -> InvoiceRecord:

@@ -9,13 +9,17 @@ from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import InvoiceTerms, adjust
+from billing.adjustments.split import added
 from billing.errors import Conflict, NotFound
+from billing.exact import EXACT
 from billing.invoice import INVOICE_MOVES, PAYMENT_MOVES, InvoiceStatus, LineDraft, PaymentStatus, check_move
 from billing.money import round_amount
 from billing.period import Period
 from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Invoice
+from ledger.store import credit_grants, customers
+from ledger.store.credit_grants import NewGrant
 from ledger.store.customers import CustomerRecord
 from ledger.store.invoice_lines import LineRecord, write_lines
 from ledger.store.invoice_numbers import hold_numbers, take_number
@@ -143,7 +147,8 @@ def set_tax_rates(session: Session, scope: Scope, invoice_id: str, tax_rate_ids:
 def finalize(
     session: Session, scope: Scope, invoice_id: str, now: datetime, expected_inputs_hash: str | None = None
 ) -> InvoiceRecord:
-    """Gives a draft its number and freezes it; with nothing due it is paid at once.
+    """Gives a draft its number and freezes it; the customer's credit pays what it can. With nothing due then it is paid
+    at once, and a total below zero becomes credit.
 
     With `expected_inputs_hash` only if the draft still is what was checked. NotFound `invoice_not_found`, Conflict
     `invoice_not_draft`, `invoice_changed`.
@@ -151,6 +156,7 @@ def finalize(
     # The counter is locked before the invoice: of two transactions that finalize several each, one waits for the other,
     # never both. It moves once nothing can refuse any more, so a caller that carries on after an error leaves no gap.
     month = hold_numbers(session, scope, now)
+    customers.hold_customer(session, scope, get_invoice(session, scope, invoice_id).customer_id)
     draft = _locked(session, scope, invoice_id)
     if draft.status != InvoiceStatus.DRAFT:
         raise _not_draft()
@@ -160,25 +166,43 @@ def finalize(
             "the draft was priced again after it was checked",
             hint="Run the checks again, then finalize.",
         )
+    drawn = credit_grants.apply(session, scope, draft.customer_id, draft.id, draft.total, draft.currency, now)
+    applied = added((each.amount for each in drawn), draft.currency)
+    due = EXACT.subtract(draft.amount_due, applied)
     frozen: dict[str, Any] = {
         "status": InvoiceStatus.FINALIZED.value,
         "finalized_at": now,
         "number": take_number(session, scope, month),
+        "credits_applied": applied,
+        "credits": [
+            {"grant_id": each.grant_id, "available": f"{each.available:f}", "amount": f"{each.amount:f}"}
+            for each in drawn
+        ],
+        "amount_due": due,
     }
-    if draft.amount_due == 0:
+    if draft.total < 0:
+        owed = NewGrant(-draft.total, draft.currency, "negative_invoice", draft.id, reason=frozen["number"])
+        credit_grants.grant(session, scope, draft.customer_id, owed, now)
+    if due == 0:
         frozen |= {"payment_status": PaymentStatus.PAID.value, "paid_at": now}
     session.execute(update(Invoice).where(_is_draft(scope, invoice_id)).values(frozen))
     return get_invoice(session, scope, invoice_id)
 
 
 def void(session: Session, scope: Scope, invoice_id: str, now: datetime, reason: str | None = None) -> InvoiceRecord:
-    """Voids an invoice; one that is void stays so, and takes a reason if it has none.
+    """Voids an invoice; one that is void stays so, and takes a reason if it has none. The credit that paid it goes back
+    to where it came from, the credit that came of it is taken back.
 
-    NotFound `invoice_not_found`, Conflict from INVOICE_MOVES.
+    NotFound `invoice_not_found`, Conflict `credit_used` and from INVOICE_MOVES.
     """
+    customers.hold_customer(session, scope, get_invoice(session, scope, invoice_id).customer_id)
     row = _locked(session, scope, invoice_id)
     if row.status != InvoiceStatus.VOID:
         check_move(INVOICE_MOVES, InvoiceStatus(row.status), InvoiceStatus.VOID)
+        owed = credit_grants.grant_of(session, scope, "negative_invoice", invoice_id)
+        if owed is not None:
+            credit_grants.void_grant(session, scope, owed.id, now, unused=True)
+        credit_grants.give_back(session, scope, invoice_id, None, now)
         _set(session, scope, invoice_id, status=InvoiceStatus.VOID.value, voided_at=now, void_reason=reason)
     elif row.void_reason is None and reason is not None:
         _set(session, scope, invoice_id, void_reason=reason)

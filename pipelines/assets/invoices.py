@@ -13,6 +13,7 @@ from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
 from pipelines.steps.collect_quantities import collect_quantities
 from pipelines.steps.draft_invoices import draft_invoices as make_drafts
+from pipelines.steps.expire_credits import expire_credits
 from pipelines.steps.finalize_invoices import finalize_invoices
 from pipelines.steps.price_invoices import price_invoices
 
@@ -59,6 +60,7 @@ def billable_quantities(
 def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
     with retried_when_unavailable():
+        expired = expire_credits(tally.ledger, tally.clock())
         done = make_drafts(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     return dg.MaterializeResult(
         metadata={
@@ -66,6 +68,7 @@ def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Ta
             "created": len(done.created),
             "already drafts": done.already_drafts,
             "settled": done.settled,
+            "expired credit grants": expired,
             "failed": len(done.failures),
             "failures": failure_table(done.failures),
         }

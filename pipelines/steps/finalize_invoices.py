@@ -91,6 +91,7 @@ def finalize_draft(
     # after the look at the draft's reasons.
     hold_numbers(session, scope, now)
     if due is None:
+        customers.hold_customer(session, scope, draft.customer_id)
         draft = invoices.hold(session, scope, draft.id)
         if draft.status != InvoiceStatus.DRAFT:
             return None

@@ -119,9 +119,11 @@ def recount(session: Session, scope: Scope, invoice_id: str, details: dict[str, 
         return
     status = PaymentStatus.PAID if received >= invoice.amount_to_collect else PaymentStatus.PARTIALLY_PAID
     moves = (status, PaymentStatus.REFUNDED) if kept == 0 else (status,)
+    # What came in beyond what was asked for is credit, not this invoice's money.
+    counted = min(received, invoice.amount_to_collect)
     for move in moves:
         at = paid_at if status == PaymentStatus.PAID else None
-        invoices.record_payment_state(session, scope, invoice_id, received, move, at, details)
+        invoices.record_payment_state(session, scope, invoice_id, counted, move, at, details)
 
 
 def note_hold(ledger: Ledger, scope: Scope, mapping: MappingRecord, checkout_id: str | None, now: datetime) -> None:

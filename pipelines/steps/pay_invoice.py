@@ -20,7 +20,8 @@ from billing.money import format_decimal, round_amount
 from billing.ports import CardDeclined, ProviderInvoice, ProviderInvoiceStatus, ProviderRejected, ProviderUnavailable
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import invoices, mappings, payments
+from ledger.store import credit_grants, customers, invoices, mappings, payments
+from ledger.store.credit_grants import NewGrant
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from ledger.store.payments import PaymentRecord
@@ -68,12 +69,13 @@ def record_offline(
 ) -> PaymentRecord:
     """Records money that came in outside the provider. `link` is None where nothing is connected.
 
-    At the provider an invoice is paid offline as a whole or not at all. Conflict `invoice_not_finalized`,
+    What is more than remains becomes credit of the customer. At the provider an invoice is paid offline as a whole or
+    not at all. Conflict `invoice_not_finalized`,
     `invoice_paid`, `sync_in_progress`, `invoice_not_open`; InvalidInput `currency_mismatch`, `amount_over_remaining`,
     `amount_not_remaining`; ProviderUnavailable.
     """
     with ledger.begin() as session:
-        provider_mapping.hold_invoice(session, scope, request.invoice_id)
+        _hold(session, scope, request.invoice_id)
         invoice = invoices.get_invoice(session, scope, request.invoice_id)
         _check_offline(invoice, request)
         mapping = None
@@ -81,6 +83,7 @@ def record_offline(
             mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice.id)
         if mapping is None or "request" not in mapping.detail:
             paid = _create(session, scope, invoice, request, "succeeded", now)
+            _keep_rest(session, scope, paid, invoice.amount_remaining, now)
             details = {"payment_method": "offline", "last4": None, "brand": None}
             link_payment.recount(session, scope, invoice.id, details, now)
             return paid
@@ -174,10 +177,8 @@ def _check_offline(invoice: InvoiceRecord, request: OfflinePayment) -> None:
         raise InvalidInput("currency_mismatch", f"the invoice is in {invoice.currency}", field="currency")
     if request.amount != round_amount(request.amount, invoice.currency):
         raise InvalidInput("amount_too_precise", "has more decimals than the currency", field="amount")
-    if not 0 < request.amount <= remaining:
-        raise InvalidInput(
-            "amount_over_remaining", f"{format_decimal(remaining)} {invoice.currency} remain to be paid", field="amount"
-        )
+    if request.amount <= 0:
+        raise InvalidInput("out_of_range", "must be above 0", field="amount")
 
 
 def _pay_out_of_band(
@@ -192,17 +193,19 @@ def _pay_out_of_band(
     seen = follow(ledger, scope, link, invoice.id, provider_id, now)
     if seen.status != ProviderInvoiceStatus.OPEN:
         raise Conflict("invoice_not_open", f"the invoice is {seen.status.value} at Stripe")
-    if request.amount != seen.amount_remaining:
+    if request.amount < seen.amount_remaining:
         raise InvalidInput(
             "amount_not_remaining",
             f"the invoice is at Stripe, where {format_decimal(seen.amount_remaining)} are paid offline at once or not",
             field="amount",
         )
     with ledger.begin() as session:
-        provider_mapping.hold_invoice(session, scope, invoice.id)
+        _hold(session, scope, invoice.id)
         found = paid_elsewhere.payments_of(session, scope, invoice.id)
         waiting = [payment for payment in found if payment.method == "offline" and payment.status == "pending"]
         paid = waiting[0] if waiting else _create(session, scope, invoice, request, "pending", now)
+        # With the payment, not after the call: the money is here, whatever becomes of it.
+        _keep_rest(session, scope, paid, seen.amount_remaining, now)
     try:
         paid_elsewhere.pay_out_of_band(link, invoice.id, provider_id)
     except ProviderRejected:
@@ -210,11 +213,28 @@ def _pay_out_of_band(
         if seen.amount_paid_elsewhere == 0:
             with ledger.begin() as session:
                 payments.update_status(session, scope, paid.id, "canceled")
+                rest = credit_grants.grant_of(session, scope, "overpayment", paid.id)
+                if rest is not None:
+                    credit_grants.void_grant(session, scope, rest.id, now)
             raise
     with ledger.begin() as session:
         paid = payments.update_status(session, scope, paid.id, "succeeded", succeeded_at=now)
     follow(ledger, scope, link, invoice.id, provider_id, now)
     return paid
+
+
+def _hold(session: Session, scope: Scope, invoice_id: str) -> None:
+    """The customer before the invoice, as whoever finalizes does."""
+    customers.hold_customer(session, scope, invoices.get_invoice(session, scope, invoice_id).customer_id)
+    provider_mapping.hold_invoice(session, scope, invoice_id)
+
+
+def _keep_rest(session: Session, scope: Scope, paid: PaymentRecord, remaining: Decimal, now: datetime) -> None:
+    """What was paid beyond what remained, as credit; once for a payment."""
+    rest = paid.amount - remaining
+    if rest > 0:
+        kept = NewGrant(rest, paid.currency, "overpayment", paid.id)
+        credit_grants.grant(session, scope, paid.customer_id, kept, now)
 
 
 def _create(

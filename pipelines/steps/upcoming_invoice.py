@@ -14,7 +14,7 @@ from billing.errors import Conflict
 from billing.invoice import LineDraft
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import customers, subscriptions
+from ledger.store import credit_grants, customers, subscriptions
 from ledger.store.invoices import LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
@@ -44,13 +44,15 @@ class MeterReading:
 
 @dataclass(frozen=True)
 class UpcomingInvoice:
-    """`lines` as they would be billed now, under the discounts and taxes that hold now. Everything that was
+    """`lines` as they would be billed now, under the discounts and taxes that hold now; `credits_forecast` is what the
+    customer's credit would pay of it. Everything that was
     acknowledged before `as_of` is counted, and up to `watermark` nothing more can appear. The id of a line is its key:
     it is not stored.
     """
 
     due: Due
     adjusted: Adjusted
+    credits_forecast: Decimal
     lines: tuple[LineRecord, ...]
     readings: tuple[MeterReading, ...]
     as_of: datetime
@@ -91,7 +93,11 @@ def upcoming_invoice(
     read = {wanted: replace(quantity, watermark=watermark) for wanted, quantity in answers.found.items()}
     recorded = [quantity_record(due, part, meter, read[wanted], now) for part, meter, wanted in metered]
     adjusted = adjust(lines_for(due, parts, recorded), terms, due.subscription.currency)
-    return UpcomingInvoice(due, adjusted, tuple(map(_named, adjusted.lines)), _readings(read), now, watermark)
+    with ledger.read() as session:
+        forecast = credit_grants.forecast(
+            session, scope, billed.customer_id, adjusted.total, due.subscription.currency, now
+        )
+    return UpcomingInvoice(due, adjusted, forecast, tuple(map(_named, adjusted.lines)), _readings(read), now, watermark)
 
 
 def _running(scope: Scope, subscription: SubscriptionRecord, now: datetime) -> Due:

@@ -7,7 +7,7 @@ from billing.invoice import InvoiceStatus
 from billing.ports import ProviderInvoiceStatus, ProviderRejected
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, connections, invoices, mappings
+from ledger.store import audit, connections, customers, invoices, mappings
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import payment_link, provider_mapping
 from pipelines.steps.connections import Link
@@ -37,6 +37,8 @@ def void_invoice(
         payment_link.close_links_of(ledger, scope, link, invoice_id, now)
         _void_at_provider(ledger, scope, link, invoice_id, now)
     with ledger.begin() as session:
+        # Before the invoice, as whoever finalizes does: its credit goes back.
+        customers.hold_customer(session, scope, found.customer_id)
         provider_mapping.hold_invoice(session, scope, invoice_id)
         current = invoices.get_invoice(session, scope, invoice_id)
         if current.amount_paid > 0:

@@ -136,3 +136,72 @@ def test_a_coupon_that_cannot_be_given_says_why(shop: Tenant) -> None:
     ):
         answer = shop.post("discounts", body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+def grant(shop: Tenant, amount: str, **more: Any) -> dict[str, Any]:
+    body = {"amount": amount, "currency": "USD", **more}
+    return shop.make("customers/acme_corp_001/credits", body)
+
+
+def statement(shop: Tenant) -> list[tuple[str, str, str]]:
+    """What happened, oldest first."""
+    found = shop.get("customers/acme_corp_001/credits/movements").json()["items"]
+    return [(it["kind"], it["amount"], it["balance_after"]) for it in reversed(found)]
+
+
+def test_credit_pays_an_invoice_when_it_is_final_and_comes_back_when_it_is_void(shop: Tenant) -> None:
+    first, gift = grant(shop, "100.00"), grant(shop, "30.00", source="promotional", priority=10)
+    draft = one_off(shop)
+    assert amounts(draft, "total", "credits_applied", "credits_forecast", "amount_due") == [
+        "120.01",
+        "0.00",
+        "120.01",
+        "120.01",
+    ]
+    final = shop.make(f"invoices/{draft['id']}/finalize", None)
+    assert amounts(final, "credits_applied", "amount_due", "payment_status") == ["120.01", "0.00", "paid"]
+    # The smaller priority first.
+    assert [(it["grant_id"], it["amount"]) for it in final["credits"]] == [
+        (gift["id"], "30.00"),
+        (first["id"], "90.01"),
+    ]
+    assert final["credits_forecast"] is None
+    again = shop.make(f"invoices/{draft['id']}/recompute", None)
+    assert (again["same"], again["reasons"]) == (True, [])
+    assert "Credit applied" in shop.get(f"invoices/{draft['id']}/html").text
+    shop.make(f"invoices/{draft['id']}/void", {"reason": "Ordered twice"})
+    assert statement(shop) == [
+        ("granted", "100.00", "100.00"),
+        ("granted", "30.00", "130.00"),
+        ("applied", "-30.00", "100.00"),
+        ("applied", "-90.01", "9.99"),
+        ("returned", "90.01", "100.00"),
+        ("returned", "30.00", "130.00"),
+    ]
+    shop.make(f"customers/acme_corp_001/credits/{gift['id']}/void", None)
+    answer = shop.get("customers/acme_corp_001/credits").json()
+    assert answer["balances"] == [{"currency": "usd", "balance": "100.00", "available": "100.00"}]
+
+
+def test_what_is_paid_beyond_what_remains_is_kept_as_credit(shop: Tenant) -> None:
+    invoice = one_off(shop)
+    shop.make(f"invoices/{invoice['id']}/finalize", None)
+    money = {"destination_id": invoice["id"], "payment_method_type": "offline", "currency": "USD"}
+    shop.make("payments", {**money, "amount": "100.00"})
+    payment = shop.make("payments", {**money, "amount": "50.00"})
+    paid = shop.get(f"invoices/{invoice['id']}").json()
+    assert amounts(paid, "amount_paid", "amount_remaining", "payment_status") == ["120.01", "0.00", "paid"]
+    (kept,) = shop.get("customers/acme_corp_001/credits").json()["items"]
+    assert (kept["amount"], kept["source"], kept["source_id"]) == ("29.99", "overpayment", payment["id"])
+    refused = shop.post("payments", {**money, "amount": "1.00"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "invoice_paid")
+
+
+def test_credit_in_another_currency_or_for_later_pays_nothing(shop: Tenant) -> None:
+    grant(shop, "100.00", currency="EUR")
+    grant(shop, "100.00", effective_at="2199-01-01T00:00:00Z")
+    assert one_off(shop)["credits_forecast"] == "0.00"
+    assert shop.get("customers/acme_corp_001/credits").json()["balances"] == [
+        {"currency": "eur", "balance": "100.00", "available": "100.00"},
+        {"currency": "usd", "balance": "100.00", "available": "0.00"},
+    ]

@@ -39,6 +39,8 @@ def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
     run = tenant.make("runs", {"kind": "usage", "first_day": "2024-01-21"})
     ids = {name: thing["id"] for name, thing in made.items()}
     ids["price"] = made["plan"]["prices"][0]["id"]
+    grant = {"amount": "1.00", "currency": "USD"}
+    ids["grant"] = tenant.make(f"customers/{ids['customer']}/credits", grant)["id"]
     ids["tax_rate"] = tenant.make("tax-rates", {"name": "VAT", "percentage": "19"})["id"]
     ids["coupon"] = tenant.make("coupons", {"code": "OFF", "name": "Off", "percent_off": "20"})["id"]
     ids["discount"] = tenant.make("discounts", {"coupon_id": "OFF", "customer_id": ids["customer"]})["id"]
@@ -111,6 +113,10 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_discount": Attempt(f"/api/v1/discounts/{ids['discount']}"),
         "list_discounts": Attempt("/api/v1/discounts", statuses=(200,)),
         "end_discount": Attempt(f"/api/v1/discounts/{ids['discount']}/end"),
+        "grant_credit": Attempt(f"/api/v1/customers/{ids['customer']}/credits", {"amount": "1.00", "currency": "USD"}),
+        "get_credits": Attempt(f"/api/v1/customers/{ids['customer']}/credits"),
+        "list_credit_movements": Attempt(f"/api/v1/customers/{ids['customer']}/credits/movements"),
+        "void_credit": Attempt(f"/api/v1/customers/{ids['customer']}/credits/{ids['grant']}/void"),
         "create_tax_rate": Attempt("/api/v1/tax-rates", {"name": "VAT"}, (422,)),
         "get_tax_rate": Attempt(f"/api/v1/tax-rates/{ids['tax_rate']}"),
         "list_tax_rates": Attempt("/api/v1/tax-rates", statuses=(200,)),

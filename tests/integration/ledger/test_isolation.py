@@ -27,6 +27,7 @@ from ledger.store import (
     audit,
     connections,
     coupons,
+    credit_grants,
     customers,
     discounts,
     event_corrections,
@@ -137,6 +138,9 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         ends_at=None,
         now=NOW,
     )
+    grant = credit_grants.grant(
+        session, scope, customer.id, credit_grants.NewGrant(Decimal(5), "USD", "overpayment", "pay_1"), NOW
+    )
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
@@ -144,6 +148,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         customer=customer,
         tax_rate=rate,
         coupon=coupon,
+        grant=grant,
         discount=discount,
         plan=plan,
         price=plan.prices[1],
@@ -175,6 +180,18 @@ READS: dict[str, Call] = {
     "tax_rates.list_tax_rates": lambda s, scope, _: tax_rates.list_tax_rates(s, scope),
     "tax_rates.check_rates": lambda s, scope, have: tax_rates.check_rates(s, scope, [have.tax_rate.id]),
     "tax_rates.terms_of_rates": lambda s, scope, have: tax_rates.terms_of_rates(s, scope, [have.tax_rate.id]),
+    "customers.hold_customer": lambda s, scope, have: customers.hold_customer(s, scope, have.customer.id) or True,
+    "credit_grants.get_grant": lambda s, scope, have: credit_grants.get_grant(s, scope, have.grant.id),
+    "credit_grants.grant_of": lambda s, scope, have: credit_grants.grant_of(s, scope, "overpayment", "pay_1"),
+    "credit_grants.require_grant_of": lambda s, scope, have: credit_grants.require_grant_of(
+        s, scope, have.customer.id, have.grant.id
+    ),
+    "credit_grants.balances": lambda s, scope, have: credit_grants.balances(s, scope, have.customer.id, NOW),
+    "credit_grants.forecast": lambda s, scope, have: credit_grants.forecast(
+        s, scope, have.customer.id, Decimal(1), "USD", NOW
+    ),
+    "credit_grants.list_grants": lambda s, scope, have: credit_grants.list_grants(s, scope, have.customer.id),
+    "credit_grants.list_movements": lambda s, scope, have: credit_grants.list_movements(s, scope, have.customer.id),
     "coupons.get_coupon": lambda s, scope, have: coupons.get_coupon(s, scope, have.coupon.id),
     "coupons.get_coupon by code": lambda s, scope, _: coupons.get_coupon(s, scope, "OFF"),
     "coupons.hold_coupon": lambda s, scope, have: coupons.hold_coupon(s, scope, have.coupon.id),
@@ -341,6 +358,10 @@ WRITES: dict[str, Call] = {
     ),
     "invoices.set_tax_rates": lambda s, scope, have: invoices.set_tax_rates(s, scope, have.invoice.id, []),
     "tax_rates.archive_tax_rate": lambda s, scope, have: tax_rates.archive_tax_rate(s, scope, have.tax_rate.id),
+    "credit_grants.grant": lambda s, scope, have: credit_grants.grant(
+        s, scope, have.customer.id, credit_grants.NewGrant(Decimal(5), "USD", "purchased"), NOW
+    ),
+    "credit_grants.void_grant": lambda s, scope, have: credit_grants.void_grant(s, scope, have.grant.id, NOW),
     "coupons.archive_coupon": lambda s, scope, have: coupons.archive_coupon(s, scope, have.coupon.id),
     "discounts.end_discount": lambda s, scope, have: discounts.end_discount(s, scope, have.discount.id, NOW),
     "invoices.finalize": lambda s, scope, have: invoices.finalize(s, scope, have.invoice.id, NOW),
@@ -444,6 +465,9 @@ INNER = {
     "invoices.create_one_off",
     "invoices.ensure_draft",
     "discounts.add_discount",
+    "credit_grants.apply",
+    "credit_grants.give_back",
+    "credit_grants.expire",
     "invoice_lines.write_lines",
     "invoice_record.with_lines",
     "invoice_numbers.hold_numbers",

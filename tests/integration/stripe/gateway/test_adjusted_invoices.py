@@ -3,7 +3,8 @@
 from decimal import Decimal
 
 from billing.one_off import OneOffItem
-from ledger.store import tax_rates
+from ledger.store import credit_grants, tax_rates
+from ledger.store.credit_grants import NewGrant
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.finalize_invoice import finalize_invoice
 from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
@@ -54,3 +55,19 @@ def test_S2_a_tax_on_top_is_a_line_of_its_own_and_an_inclusive_one_is_in_the_lin
     world.hear()
     assert world.charged() == [14173]
     assert world.read_invoice(invoice.id).amount_paid == Decimal("141.73")
+
+
+def test_S2_what_credit_pays_is_a_line_below_zero_and_only_the_rest_is_charged(world: World) -> None:
+    world.connect()
+    customer = world.customer()
+    world.save_card(customer)
+    with world.ledger.begin() as session:
+        credit_grants.grant(session, world.scope, customer.id, NewGrant(Decimal(100), "USD", "purchased"), world.now)
+    invoice = invoice_with_rates(world, ("19", False))
+    assert (invoice.total, invoice.amount_due) == (Decimal("142.81"), Decimal("42.81"))
+    assert world.sync(invoice.id).outcome == "synced"
+    assert ("Credit applied", -10000) in lines_at_stripe(world, invoice)
+    world.control.wait_idle()
+    world.hear()
+    assert world.charged() == [4281]
+    assert world.read_invoice(invoice.id).payment_status == "paid"
