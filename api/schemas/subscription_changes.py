@@ -12,7 +12,8 @@ from billing.price import PRICE_FIELDS
 from billing.subscription import in_force
 from ledger.store.subscription_changes import ChangeRecord
 from ledger.store.subscriptions import SubscriptionRecord
-from pipelines.steps.change_subscription import Effective, NewOverride, NewQuantity, SubscriptionChanges, When
+from pipelines.steps.change_subscription import Effective, SubscriptionChanges, When
+from pipelines.steps.subscription_terms import NewOverride, NewQuantity
 
 __all__ = [
     "ChangeIn",

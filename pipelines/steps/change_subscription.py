@@ -7,29 +7,23 @@ audit log.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from billing.errors import Conflict, InvalidInput, NotFound, join
-from billing.exact import canonical
+from billing.errors import Conflict, InvalidInput, NotFound
 from billing.instant import format_instant
 from billing.period import parse_interval
-from billing.price import revise_price
-from billing.price_version import PriceStatus
 from billing.scope import Scope
 from billing.subscription import ChangeKind, SubscriptionStatus, in_force
-from ledger.store import audit, invoices, plans, price_changes, prices, subscriptions
+from ledger.store import audit, invoices, plans, price_changes, subscriptions
 from ledger.store.plans import PlanRecord
-from ledger.store.prices import PriceRecord
 from ledger.store.subscription_changes import ChangeRecord, NewChange
 from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.subscription_terms import NewOverride, NewQuantity, override_changes, quantity_changes
 
 __all__ = [
     "Effective",
-    "NewOverride",
-    "NewQuantity",
     "SubscriptionChanges",
     "When",
     "cancel",
@@ -53,23 +47,6 @@ class When:
     reason: str | None
     actor: str
     now: datetime
-
-
-@dataclass(frozen=True)
-class NewQuantity:
-    """Seats of a flat price of the plan."""
-
-    price_id: str
-    quantity: Decimal
-
-
-@dataclass(frozen=True)
-class NewOverride:
-    """Other terms for a price of the plan: fields of its JSON, null to take one away; None ends the override."""
-
-    price_id: str
-    terms: Mapping[str, Any] | None
-    display_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +135,7 @@ def change_plan(
     _require_compatible(held, plan)
     changes = [
         NewChange(ChangeKind.PLAN_CHANGED, moment, {"plan_id": plan.id}, reason=when.reason),
-        *_quantity_changes(plan, quantities, moment, when.reason),
+        *quantity_changes(plan, quantities, moment, when.reason),
     ]
     return _write(session, scope, held, changes, when)
 
@@ -188,8 +165,8 @@ def change_terms(
             raise Conflict("subscription_changed", "somebody else has changed the plan", hint="Look at it again.")
         plan = plans.get_plan(session, scope, plan_id)
         changes = [
-            *_quantity_changes(plan, wanted.quantities, moment, when.reason),
-            *_override_changes(session, scope, held, plan, wanted.overrides, moment, when),
+            *quantity_changes(plan, wanted.quantities, moment, when.reason),
+            *override_changes(session, scope, held, plan, wanted.overrides, moment, when.reason, when.now),
         ]
         held = _write(session, scope, held, changes, when)
     if wanted.ends:
@@ -212,8 +189,8 @@ def first_terms(
     plan = plans.get_plan(session, scope, subscription.plan_id)
     start = subscription.start_date
     changes = [
-        *_quantity_changes(plan, quantities, start, when.reason),
-        *_override_changes(session, scope, subscription, plan, overrides, start, when),
+        *quantity_changes(plan, quantities, start, when.reason),
+        *override_changes(session, scope, subscription, plan, overrides, start, when.reason, when.now),
     ]
     return _write(session, scope, subscription, changes, when)
 
@@ -386,66 +363,3 @@ def _end_before(cancellation: ChangeRecord) -> datetime | None:
     """Where the subscription was to end before it was cancelled."""
     end = cancellation.values["previous_end_date"]
     return None if end is None else datetime.fromisoformat(end)
-
-
-def _quantity_changes(
-    plan: PlanRecord, quantities: Sequence[NewQuantity], moment: datetime, reason: str | None
-) -> list[NewChange]:
-    changes = []
-    for index, wanted in enumerate(quantities):
-        price = _price_of(plan, wanted.price_id, f"quantities[{index}]")
-        if not price.price.is_flat:
-            raise InvalidInput(
-                "quantity_not_for_price",
-                "is a price of usage, whose quantity is metered",
-                field=f"quantities[{index}].price_id",
-                hint="Name a flat price of the plan.",
-            )
-        values = {"price_id": price.id, "quantity": canonical(wanted.quantity)}
-        changes.append(NewChange(ChangeKind.QUANTITY_CHANGED, moment, values, reason=reason))
-    return changes
-
-
-def _override_changes(
-    session: Session,
-    scope: Scope,
-    subscription: SubscriptionRecord,
-    plan: PlanRecord,
-    overrides: Sequence[NewOverride],
-    moment: datetime,
-    when: When,
-) -> list[NewChange]:
-    """Writes the prices that stand in, and says where each begins to."""
-    changes = []
-    for index, wanted in enumerate(overrides):
-        field = f"price_overrides[{index}]"
-        price = _price_of(plan, wanted.price_id, field)
-        override = None
-        if wanted.terms is not None:
-            base = prices.version_at(session, scope, price.id, moment)
-            try:
-                terms = revise_price(base.price, wanted.terms)
-            except InvalidInput as error:
-                raise error.within(join(field, "price")) from error
-            override = price_changes.put_override(
-                session, scope, subscription.id, base, terms, wanted.display_name or base.display_name, moment, when.now
-            )
-        values = {
-            "price_id": price.id,
-            "override_id": override and override.id,
-            "override_version": override and override.version,
-        }
-        changes.append(NewChange(ChangeKind.PRICE_OVERRIDDEN, moment, values, reason=when.reason))
-    return changes
-
-
-def _price_of(plan: PlanRecord, price_id: str, field: str) -> PriceRecord:
-    for price in plan.prices:
-        if price.id == price_id and price.status is PriceStatus.ACTIVE:
-            return price
-    raise InvalidInput(
-        "price_not_in_plan",
-        "is no price of the plan that the subscription is on then",
-        field=join(field, "price_id"),
-        hint=f"GET /api/v1/plans/{plan.id} lists them.",
-    )

@@ -11,7 +11,8 @@ from billing.period import Interval, IntervalUnit, Schedule
 from billing.scope import Scope
 from ledger.store import customers, plans, subscriptions, tenants
 from ledger.store.subscriptions import SubscriptionRecord
-from pipelines.steps.change_subscription import NewOverride, NewQuantity, When, first_terms
+from pipelines.steps.change_subscription import When, first_terms
+from pipelines.steps.subscription_terms import NewOverride, NewQuantity
 
 __all__ = ["NewSubscription", "create_subscription"]
 

@@ -24,8 +24,6 @@ from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.day_range import partition_tags, window_of_tags
 from pipelines.steps.change_subscription import (
     Effective,
-    NewOverride,
-    NewQuantity,
     SubscriptionChanges,
     When,
     cancel,
@@ -36,6 +34,7 @@ from pipelines.steps.explain_event import explain_event
 from pipelines.steps.explain_line import explain_line
 from pipelines.steps.finalize_invoices import finalize_invoices
 from pipelines.steps.recompute_invoice import recompute_invoice
+from pipelines.steps.subscription_terms import NewOverride, NewQuantity
 from tests.integration.pipelines.stage import BILLING_DAY, SET_UP, Shop, Stage
 from tests.support.at_once import in_threads
 
