@@ -220,6 +220,7 @@ class ProviderInvoice:
     attempts: int
     next_attempt_at: datetime | None
     payment_id: str | None
+    due_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -14,6 +14,7 @@ from api.once import Once, creates
 from api.openapi import document_answer
 from api.routing import PathId, router
 from api.schemas.common import Listing
+from api.schemas.invoice_collection import CollectionOut
 from api.schemas.invoice_lines import LineEventOut, LineExplanationOut, RecomputedOut
 from api.schemas.invoices import (
     InvoiceChangesIn,
@@ -33,6 +34,7 @@ from pipelines.steps import finalize_invoice as finalizing
 from pipelines.steps import recompute_invoice as recomputing
 from pipelines.steps import void_invoice as voiding
 from pipelines.steps.change_taxes import change_invoice_taxes
+from pipelines.steps.invoice_collection import collection_of
 from pipelines.steps.one_off_invoice import create_one_off
 from pipelines.steps.sync_invoice import sync
 
@@ -67,6 +69,13 @@ def list_invoices(
         page = invoices.list_invoices(session, call.scope, status=filters.invoice_status, **wanted)
         items = [_out(session, call, invoice) for invoice in page.items]
     return Listing(items=items, next_cursor=page.next_cursor)
+
+
+@routes.get("/invoices/{invoice_id}/collection", responses=problems(404))
+def get_collection(invoice_id: PathId, call: Annotated[Call, needs("invoices:read")]) -> CollectionOut:
+    """How collecting an invoice goes: who does it, each try with its card and reason, the next one, past due or not."""
+    with call.deps.ledger.read() as session:
+        return CollectionOut.of(collection_of(session, call.scope, invoice_id, call.now))
 
 
 @routes.get(

@@ -214,6 +214,7 @@ def invoice(body: Json) -> ProviderInvoice:
         attempts=body["attempt_count"],
         next_attempt_at=instant(body.get("next_payment_attempt")),
         payment_id=_default_payment_id(body.get("payments")),
+        due_at=instant(body.get("due_date")),
         metadata=body.get("metadata") or {},
     )
 

@@ -191,7 +191,8 @@ def _attempts(seen: ProviderInvoice, mapping: MappingRecord | None) -> int:
 
 def _note(session: Session, scope: Scope, mapping: MappingRecord, seen: ProviderInvoice, now: datetime) -> None:
     """Keeps what was seen in the mapping, which answers for it without asking again; an older look does not count."""
-    if _RANK[seen.status] < _RANK[mapping.detail.get("status", "draft")]:
+    known = (_RANK[mapping.detail.get("status", "draft")], mapping.detail.get("attempts", 0))
+    if (_RANK[seen.status], seen.attempts) < known:
         return
     mappings.record(
         session,
@@ -214,11 +215,14 @@ def seen_detail(seen: ProviderInvoice) -> dict[str, Any]:
         "invoice_pdf": seen.pdf_url,
         "payment_intent_id": seen.payment_id,
         "auto_advance": seen.auto_advance,
-        "next_payment_attempt": seen.next_attempt_at and seen.next_attempt_at.isoformat(),
+        "due_at": seen.due_at and seen.due_at.isoformat(),
+        "attempts": seen.attempts,
         "carried": _is_carried(seen),
         "starting_balance": format_decimal(seen.starting_balance),
     }
-    return {name: value for name, value in known.items() if value is not None}
+    # None is kept as well where there may have been one before.
+    next_attempt = seen.next_attempt_at and seen.next_attempt_at.isoformat()
+    return {name: value for name, value in known.items() if value is not None} | {"next_payment_attempt": next_attempt}
 
 
 def _is_carried(seen: ProviderInvoice) -> bool:

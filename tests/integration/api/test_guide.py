@@ -97,6 +97,8 @@ def test_the_guide_is_accepted_word_for_word_and_ends_in_a_paid_invoice(stack: S
     assert payment["payment_status"] == "succeeded"
     [attempt] = eventually(lambda: tenant.get(f"payments/{payment['id']}").json()["attempts"])
     assert (attempt["number"], attempt["status"], attempt["last4"]) == (1, "succeeded", "4242")
+    collection = tenant.get(f"invoices/{invoice.id}/collection").json()
+    assert (collection["collected_by"], collection["past_due"], collection["tries"]) == ("stripe", False, 1)
     mapped = tenant.get(f"connections/{connection['id']}/mappings", params={"entity": "invoice"}).json()["items"]
     assert [(each["entity_id"], each["provider_id"]) for each in mapped] == [(invoice.id, synced["stripe_invoice_id"])]
     assert tenant.http.delete(f"/api/v1/{cards}/{card['id']}").status_code == 204

@@ -176,6 +176,7 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
             (422,),
         ),
         "show_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/html"),
+        "get_collection": Attempt(f"/api/v1/invoices/{ids['invoice']}/collection"),
         "print_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/pdf"),
         "change_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}", {"tax_rate_ids": []}),
         "finalize_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/finalize"),
