@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from billing.adjustments.coupon import CouponTerms, Duration
 from billing.exact import canonical
 from billing.instant import format_instant, parse_instant
 from billing.meter import parse_definition
@@ -21,7 +22,7 @@ from billing.rating import TierUse
 from billing.scope import Scope
 from billing.subscription import ChangeKind
 from ledger.db import Ledger
-from ledger.store import customers, features, invoices, meters, plans, quantities, subscriptions
+from ledger.store import coupons, customers, features, invoices, meters, plans, quantities, subscriptions, tax_rates
 from ledger.store.invoice_lines import LineRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import insert_price
@@ -29,6 +30,7 @@ from ledger.store.subscription_changes import NewChange
 from pipelines.steps.billing_day import Due, billing_day
 from pipelines.steps.collect_quantities import quantity_record
 from pipelines.steps.draft_invoices import draft_invoices
+from pipelines.steps.give_coupon import NewDiscount, give_coupon
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.price_invoices import price_invoices
 from tests.support.invoice_model.lines import usage_in
@@ -70,13 +72,16 @@ class BilledCase:
 
     def body_of(self, invoice: InvoiceRecord) -> Body:
         """An invoice as `invoice_model.bodies.invoice_body` writes one."""
-        return {
+        names = self.names()
+        body: Body = {
             "period": _times(invoice.period),
             "lines": [self._line_body(line, invoice) for line in invoice.lines],
             "subtotal": str(invoice.subtotal),
-            "total": str(invoice.total),
-            "amount_due": str(invoice.amount_due),
         }
+        for name, applied in (("discounts", invoice.discounts), ("taxes", invoice.taxes)):
+            if applied:
+                body[name] = {names[each.terms.id]: str(each.amount) for each in applied}
+        return body | {"total": str(invoice.total), "amount_due": str(invoice.amount_due)}
 
     def _line_body(self, line: LineRecord, invoice: InvoiceRecord) -> Body:
         body: Body = {"key": self.key_of(line)}
@@ -88,8 +93,12 @@ class BilledCase:
             "amount": str(line.amount),
         }
         assert sum((use.amount for use in line.breakdown), Decimal(0)) == line.unrounded
-        tiers = [_tier_body(use) for use in line.breakdown]
-        return body | ({"tiers": tiers} if line.price_type == "usage" else {})
+        if line.price_type == "usage":
+            body["tiers"] = [_tier_body(use) for use in line.breakdown]
+        for name, shares in (("discounts", line.discounts), ("taxes", line.taxes)):
+            if shares:
+                body[name] = {self.names()[share.id]: str(share.amount) for share in shares}
+        return body
 
     def change(self, change: Body) -> None:
         """Writes one change into the history, as of when the case says that it was made."""
@@ -152,7 +161,15 @@ class BilledCase:
 
     def _subscribe(self, session: Session, now: datetime) -> None:
         agreed = self.case["subscription"]
-        customer = customers.create_customer(session, self.scope, name=self.name, external_id="customer", now=now)
+        customer = customers.create_customer(
+            session,
+            self.scope,
+            name=self.name,
+            external_id="customer",
+            now=now,
+            tax_exempt=self.case.get("tax_exempt", False),
+            tax_rate_ids=[self._tax_rate(session, rate, now) for rate in self.case.get("tax_rates", [])],
+        )
         trial = {"trial_days", "trial_end"} & agreed.keys()
         made = subscriptions.create_subscription(
             session,
@@ -171,6 +188,29 @@ class BilledCase:
             values = {"price_id": self.ids[price], "quantity": quantity}
             entry = NewChange(ChangeKind.QUANTITY_CHANGED, now, values)
             made = subscriptions.change_subscription(session, self.scope, made, [entry], "tests", now)
+        for discount in self.case.get("discounts", []):
+            self._give_coupon(session, discount, now)
+
+    def _tax_rate(self, session: Session, rate: Body, now: datetime) -> str:
+        percentage, inclusive = Decimal(rate["percentage"]), rate.get("inclusive", False)
+        made = tax_rates.create_tax_rate(
+            session, self.scope, name=rate["id"], percentage=percentage, inclusive=inclusive, now=now
+        )
+        self.ids[rate["id"]] = made.id
+        return made.id
+
+    def _give_coupon(self, session: Session, discount: Body, now: datetime) -> None:
+        terms = CouponTerms(
+            percent_off=Decimal(discount["percent_off"]) if "percent_off" in discount else None,
+            amount_off=Decimal(discount["amount_off"]) if "amount_off" in discount else None,
+            currency=discount.get("currency"),
+            duration=Duration(discount["duration"]),
+            periods=discount.get("periods"),
+        )
+        name = discount["id"]
+        coupon = coupons.create_coupon(session, self.scope, code=name, name=name, terms=terms, now=now)
+        wanted = NewDiscount(coupon.id, subscription_id=self.subscription_id)
+        self.ids[name] = give_coupon(session, self.scope, wanted, "tests", now).id
 
     def _values(self, session: Session, change: Body, now: datetime) -> dict[str, Any]:
         match change["kind"]:

@@ -103,10 +103,11 @@ def apply_credits(total: Fraction, grants: list[Body], currency: str, at: dateti
 
 def in_scope(discount: Body, subtotals: list[Fraction], number: int) -> bool:
     """Whether a discount applies to invoice `number` of a subscription, whose invoices have `subtotals`, in the order
-    of their periods: `once` is the first with something to pay, `repeating` the first so many, `forever` all."""
+    of their periods: `once` is the first with something to pay (it stands
+    with nothing on those before), `repeating` the first so many, `forever` all."""
     match discount.get("duration", "once"):
         case "once":
-            return next((place for place, one in enumerate(subtotals) if one > 0), None) == number
+            return all(one <= 0 for one in subtotals[:number])
         case "repeating":
             return bool(number < discount["periods"])
     return True
