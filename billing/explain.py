@@ -47,6 +47,22 @@ def explain_line(line: LineDraft, currency: str) -> str:
     return "\n".join(steps)
 
 
+def explain_true_up(line: LineDraft, currency: str) -> str:
+    """How a line settles what was billed in advance.
+
+    31.00 a month were billed; then the subscription was paused for half of it:
+        due for the period: 15.50
+        billed in advance: 31.00
+        difference: -15.50 USD
+    """
+    code = currency_code(currency)
+    steps = [
+        f"{'due for the period' if row.quantity > 0 else 'billed in advance'}: {format_decimal(row.unit_price)}"
+        for row in line.breakdown
+    ]
+    return "\n".join([*steps, f"difference: {format_decimal(line.amount)} {code}"])
+
+
 def _steps(price: Price, rated: Rated, code: str) -> Iterator[str]:
     if price.model is not PricingModel.FLAT:
         yield f"metered: {canonical(rated.metered_quantity)}"

@@ -62,6 +62,14 @@ class InvoiceStatus(StrEnum):
     VOID = "void"
 
 
+class BillingReason(StrEnum):
+    """Why there is an invoice: a subscription began, one of its periods ended, or somebody made it by hand."""
+
+    SUBSCRIPTION_START = "subscription_start"
+    SUBSCRIPTION_CYCLE = "subscription_cycle"
+    MANUAL = "manual"
+
+
 class PaymentStatus(StrEnum):
     PENDING = "pending"
     PROCESSING = "processing"

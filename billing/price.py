@@ -26,6 +26,13 @@ class PricingModel(StrEnum):
     PERCENTAGE = "percentage"
 
 
+class BillingTiming(StrEnum):
+    """When a flat price is billed: at the end of the period that it is for, or at its start."""
+
+    IN_ARREARS = "in_arrears"
+    IN_ADVANCE = "in_advance"
+
+
 # Which fields make each model; any other of these is refused with it.
 _FIELDS_OF: Final[dict[PricingModel, tuple[str, ...]]] = {
     PricingModel.FLAT: ("amount",),
@@ -37,7 +44,9 @@ _FIELDS_OF: Final[dict[PricingModel, tuple[str, ...]]] = {
 _MODEL_FIELDS: Final = tuple(name for names in _FIELDS_OF.values() for name in names)
 _ADJUSTMENTS: Final = ("free_units", "discount_percent", "maximum_amount", "minimum_amount")
 _NUMBERS: Final = ("amount", "unit_price", "package_size", "package_price", "rate", *_ADJUSTMENTS)
-PRICE_FIELDS: Final = frozenset({"pricing_model", "transform_quantity", *_MODEL_FIELDS, *_ADJUSTMENTS})
+PRICE_FIELDS: Final = frozenset(
+    {"pricing_model", "billing_timing", "transform_quantity", *_MODEL_FIELDS, *_ADJUSTMENTS}
+)
 _TIER_FIELDS: Final = frozenset(Tier._fields)
 _TRANSFORM_FIELDS: Final = frozenset({"divide_by", "multiply_by", "round", "precision"})
 
@@ -59,6 +68,7 @@ class Price:
     discount_percent: Decimal | None = None
     maximum_amount: Decimal | None = None
     minimum_amount: Decimal | None = None
+    billing_timing: BillingTiming = BillingTiming.IN_ARREARS  # in_advance for flat only
 
     def __post_init__(self) -> None:
         wanted = _FIELDS_OF[self.model]
@@ -79,6 +89,13 @@ class Price:
         if self.tiers:
             _check_tier_numbers(self.tiers)
             check_tiers(self.tiers)
+        if self.in_advance and not self.is_flat:
+            raise InvalidInput(
+                "field_not_for_model",
+                "usage is known at the end of its period only: a flat price can be billed in advance",
+                field="billing_timing",
+                hint="Leave it out, or send in_arrears.",
+            )
         low, high = self.minimum_amount, self.maximum_amount
         if low is not None and high is not None and low > high:
             raise InvalidInput("minimum_above_maximum", "must not be above maximum_amount", field="minimum_amount")
@@ -87,6 +104,11 @@ class Price:
     def is_flat(self) -> bool:
         """True where the amount does not depend on usage; only such a price is prorated."""
         return self.model is PricingModel.FLAT
+
+    @property
+    def in_advance(self) -> bool:
+        """True where a period is billed at its start."""
+        return self.billing_timing is BillingTiming.IN_ADVANCE
 
 
 def parse_price(spec: Mapping[str, Any], field: str = "") -> Price:
@@ -164,6 +186,8 @@ def price_to_json(price: Price) -> dict[str, Any]:
         body["transform_quantity"] = _transform_to_json(price.transform_quantity)
     for name in _ADJUSTMENTS:
         _put(body, name, getattr(price, name))
+    if price.in_advance:
+        body["billing_timing"] = price.billing_timing.value
     return body
 
 
@@ -183,6 +207,8 @@ def _parse(spec: Mapping[str, Any]) -> Price:
         )
     if model is PricingModel.TIERED:
         values.setdefault("tier_mode", TierMode.GRADUATED)
+    if spec.get("billing_timing") is not None:
+        values["billing_timing"] = read_enum(BillingTiming, spec["billing_timing"], "billing_timing")
     if spec.get("transform_quantity") is not None:
         values["transform_quantity"] = _parse_transform(read_object(spec["transform_quantity"], "transform_quantity"))
     return Price(model, **values)

@@ -25,6 +25,7 @@ from api.schemas.prices import BreakdownOut
 from api.schemas.tax_rates import AppliedTaxOut
 from billing.errors import Conflict
 from billing.exact import parse_decimal
+from billing.invoice import BillingReason
 from billing.one_off import OneOffItem
 from ledger.store.invoice_lines import LineRecord
 from ledger.store.invoice_record import InvoiceRecord
@@ -190,6 +191,9 @@ class InvoiceOut(Model):
     id: str
     customer_id: str
     subscription_id: str | None
+    billing_reason: BillingReason = Field(
+        description="`subscription_start` bills the first period in advance, `subscription_cycle` a period at its end."
+    )
     invoice_number: str | None
     invoice_status: str
     payment_status: str
@@ -231,6 +235,7 @@ class InvoiceOut(Model):
             id=record.id,
             customer_id=record.customer_id,
             subscription_id=record.subscription_id,
+            billing_reason=record.billing_reason,
             invoice_number=record.number,
             invoice_status=record.status,
             payment_status=record.payment_status,

@@ -74,6 +74,10 @@ class PriceTerms(Terms):
     discount_percent: DecimalIn | None = Field(default=None, description="0 to 100, taken off the rounded line.")
     minimum_amount: DecimalIn | None = Field(default=None, description="The line is at least this, also without usage.")
     maximum_amount: DecimalIn | None = Field(default=None, description="The line is at most this.")
+    billing_timing: Annotated[Literal["in_arrears", "in_advance"], any_case()] | None = Field(
+        default=None,
+        description="flat: whether a period is billed at its end or at its start; in_arrears when left out.",
+    )
 
 
 class PriceBody(PriceTerms):

@@ -10,6 +10,7 @@ from api.schemas.invoices import LineOut
 from api.schemas.paging import Paging
 from api.schemas.tax_rates import AppliedTaxOut
 from api.schemas.usage import ServedBy
+from billing.invoice import BillingReason
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.list_periods import PeriodStatus, SubscriptionPeriod
 from pipelines.steps.upcoming_invoice import MeterReading, UpcomingInvoice
@@ -40,6 +41,7 @@ class UpcomingInvoiceOut(Model):
 
     customer_id: str
     subscription_id: str
+    billing_reason: BillingReason = Field(description="`subscription_start`: it has not begun, and bills in advance.")
     currency: str
     subtotal: DecimalOut
     discount_total: DecimalOut
@@ -63,6 +65,7 @@ class UpcomingInvoiceOut(Model):
         return cls(
             customer_id=subscription.customer_id,
             subscription_id=subscription.id,
+            billing_reason=upcoming.due.reason,
             currency=subscription.currency.lower(),
             subtotal=upcoming.adjusted.subtotal,
             discount_total=upcoming.adjusted.discount_total,

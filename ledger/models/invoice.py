@@ -21,20 +21,28 @@ class Invoice(Entity, Base):
         scoped_key("customers", "customer_id"),
         scoped_key("subscriptions", "subscription_id"),
         UniqueConstraint(
-            "tenant_id", "environment_id", "subscription_id", "period_start", name="uq_invoices_subscription_period"
+            "tenant_id",
+            "environment_id",
+            "subscription_id",
+            "period_start",
+            "billing_reason",
+            name="uq_invoices_subscription_period",
         ),
         UniqueConstraint("tenant_id", "environment_id", "number", name="uq_invoices_number"),
         one_of("status", "draft", "finalized", "void"),
         CheckConstraint(or_(column("status") != "finalized", column("number").is_not(null())), name="has_number"),
         one_of("payment_status", "pending", "processing", "paid", "failed", "partially_paid", "refunded"),
         one_of("collection_method", "charge_automatically", "send_invoice"),
+        one_of("billing_reason", "subscription_start", "subscription_cycle", "manual"),
         Index("ix_invoices_newest", "tenant_id", "environment_id", "created_at", "id"),
         Index("ix_invoices_customer", "tenant_id", "environment_id", "customer_id", "created_at"),
         Index("ix_invoices_period_end", "period_end", "status"),
+        Index("ix_invoices_starts", "billing_reason", "period_start"),
     )
 
     customer_id: Mapped[str]
     subscription_id: Mapped[str | None]
+    billing_reason: Mapped[str]
     number: Mapped[str | None]
     status: Mapped[str]
     payment_status: Mapped[str]

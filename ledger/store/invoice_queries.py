@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import and_, exists, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from billing.invoice import InvoiceStatus
+from billing.invoice import BillingReason, InvoiceStatus
 from billing.scope import Scope
 from ledger.models import Connection, Invoice, Mapping
 from ledger.page import DEFAULT_LIMIT, Page, paginate
@@ -76,9 +76,12 @@ def finalized_after(session: Session, scope: Scope, customer_id: str, moment: da
 
 
 def last_closed_end(session: Session, scope: Scope, subscription_id: str) -> datetime | None:
-    """Where the last period of a subscription ends whose invoice is final or void; None where there is none."""
+    """Where the last period of a subscription ends whose invoice is final or void; None where there is none.
+
+    What was billed in advance closes nothing: its period is settled on an invoice of its own.
+    """
     closed = and_(Invoice.subscription_id == subscription_id, Invoice.status != InvoiceStatus.DRAFT.value)
-    return session.scalar(select(func.max(Invoice.period_end)).where(in_scope(Invoice, scope), closed))
+    return session.scalar(select(func.max(Invoice.period_end)).where(in_scope(Invoice, scope), closed, _of_its_end()))
 
 
 def of_periods(
@@ -87,7 +90,7 @@ def of_periods(
     """The invoices of periods, each named by its subscription and start; those that have one."""
     wanted = set(periods)
     subscription_ids = {subscription_id for subscription_id, _ in wanted}
-    rows = select(Invoice).where(in_scope(Invoice, scope), Invoice.subscription_id.in_(subscription_ids))
+    rows = select(Invoice).where(in_scope(Invoice, scope), Invoice.subscription_id.in_(subscription_ids), _of_its_end())
     starts = {start for _, start in wanted}
     found = with_lines(session, scope, list(session.scalars(rows.where(Invoice.period_start.in_(starts)))))
     return {
@@ -103,7 +106,12 @@ def invoices_of_periods(
     """A subscription's invoices by the start of their period; those of the periods that have one."""
     rows = select(
         Invoice.period_start, Invoice.id, Invoice.number, Invoice.status, Invoice.total, Invoice.inputs_hash
-    ).where(in_scope(Invoice, scope), Invoice.subscription_id == subscription_id, Invoice.period_start.in_(starts))
+    ).where(
+        in_scope(Invoice, scope),
+        Invoice.subscription_id == subscription_id,
+        Invoice.period_start.in_(starts),
+        _of_its_end(),
+    )
     return {
         row.period_start: PeriodInvoice(
             row.id, row.number, InvoiceStatus(row.status), None if row.inputs_hash is None else row.total
@@ -112,19 +120,41 @@ def invoices_of_periods(
     }
 
 
-def drafts_of(
-    session: Session, period_end_from: datetime, period_end_to: datetime
-) -> list[tuple[Scope, InvoiceRecord]]:
-    """Drafts of all subscriptions whose period ends in [from, to), oldest first."""
-    due = and_(Invoice.period_end >= period_end_from, Invoice.period_end < period_end_to)
+def of_period(
+    session: Session, scope: Scope, subscription_id: str, period_start: datetime, reason: BillingReason
+) -> InvoiceRecord | None:
+    """The invoice that a subscription has of a period for that reason."""
+    row = session.scalar(
+        select(Invoice).where(
+            in_scope(Invoice, scope),
+            Invoice.subscription_id == subscription_id,
+            Invoice.period_start == period_start,
+            Invoice.billing_reason == reason.value,
+        )
+    )
+    return None if row is None else with_lines(session, scope, [row])[0]
+
+
+def billed_between(start: datetime, end: datetime) -> ColumnElement[bool]:
+    """Whether an invoice belongs to the billing days [start, end): see `InvoiceRecord.billed_at`."""
+    first_advance = Invoice.billing_reason == BillingReason.SUBSCRIPTION_START.value
+    return or_(
+        and_(first_advance, Invoice.period_start >= start, Invoice.period_start < end),
+        and_(~first_advance, Invoice.period_end >= start, Invoice.period_end < end),
+    )
+
+
+def drafts_of(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
+    """Drafts of all subscriptions that belong to the billing days [from, to), oldest first."""
+    due = billed_between(billed_from, billed_to)
     # What was made by hand is priced already, and finalized when somebody says so.
     of_subscription = Invoice.subscription_id.is_not(None)
     rows = select(Invoice).where(due, of_subscription, Invoice.status == InvoiceStatus.DRAFT.value)
     return _with_scopes(session, session.scalars(rows.order_by(Invoice.created_at, Invoice.id)))
 
 
-def to_sync(session: Session, period_end_from: datetime, period_end_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
-    """Finalized invoices whose period ends in [from, to) and that an active connection has not been told of in full.
+def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
+    """Finalized invoices of the billing days [from, to) that an active connection has not been told of in full.
 
     Whether a connection wants invoices (`sync_config`) is for the caller to say.
     """
@@ -143,9 +173,14 @@ def to_sync(session: Session, period_end_from: datetime, period_end_to: datetime
         Connection.deleted_at.is_(None),
         ~done,
     )
-    due = and_(Invoice.period_end >= period_end_from, Invoice.period_end < period_end_to)
+    due = billed_between(billed_from, billed_to)
     rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, unfinished)
     return _with_scopes(session, session.scalars(rows.order_by(Invoice.finalized_at, Invoice.id)))
+
+
+def _of_its_end() -> ColumnElement[bool]:
+    """Whether an invoice is the one of its period's end."""
+    return Invoice.billing_reason == BillingReason.SUBSCRIPTION_CYCLE.value
 
 
 def _with_scopes(session: Session, rows: Iterable[Invoice]) -> list[tuple[Scope, InvoiceRecord]]:

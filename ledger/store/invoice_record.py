@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from billing.adjustments.adjust import Adjusted, AppliedDiscount, AppliedTax, DiscountTerms, InvoiceTerms, TaxTerms
 from billing.adjustments.credit import Drawn, draw
 from billing.exact import EXACT
-from billing.invoice import InvoiceStatus, PaymentStatus
+from billing.invoice import BillingReason, InvoiceStatus, PaymentStatus
 from billing.money import format_decimal, from_minor
 from billing.period import Period
 from billing.scope import Scope
@@ -30,6 +30,7 @@ class InvoiceRecord:
     id: str
     customer_id: str
     subscription_id: str | None
+    billing_reason: BillingReason
     number: str | None
     status: InvoiceStatus
     payment_status: PaymentStatus
@@ -62,6 +63,11 @@ class InvoiceRecord:
     metadata: dict[str, str]
     lines: tuple[LineRecord, ...]
     created_at: datetime
+
+    @property
+    def billed_at(self) -> datetime:
+        """When it is due to be made: at the start of its period for the first advance, else at the end."""
+        return self.period.start if self.billing_reason is BillingReason.SUBSCRIPTION_START else self.period.end
 
     @property
     def terms(self) -> InvoiceTerms:
@@ -178,6 +184,7 @@ def _record(row: Invoice, lines: tuple[LineRecord, ...]) -> InvoiceRecord:
         id=row.id,
         customer_id=row.customer_id,
         subscription_id=row.subscription_id,
+        billing_reason=BillingReason(row.billing_reason),
         number=row.number,
         status=InvoiceStatus(row.status),
         payment_status=PaymentStatus(row.payment_status),

@@ -12,7 +12,15 @@ from billing.adjustments.adjust import InvoiceTerms, adjust
 from billing.adjustments.split import added
 from billing.errors import Conflict, NotFound
 from billing.exact import EXACT
-from billing.invoice import INVOICE_MOVES, PAYMENT_MOVES, InvoiceStatus, LineDraft, PaymentStatus, check_move
+from billing.invoice import (
+    INVOICE_MOVES,
+    PAYMENT_MOVES,
+    BillingReason,
+    InvoiceStatus,
+    LineDraft,
+    PaymentStatus,
+    check_move,
+)
 from billing.money import round_amount
 from billing.period import Period
 from billing.scope import Scope
@@ -31,6 +39,7 @@ from ledger.store.invoice_queries import (
     last_closed_end,
     list_invoices,
     of_customer,
+    of_period,
     of_periods,
     to_sync,
 )
@@ -54,6 +63,7 @@ __all__ = [
     "last_closed_end",
     "list_invoices",
     "of_customer",
+    "of_period",
     "of_periods",
     "record_payment_state",
     "replace_lines",
@@ -82,22 +92,32 @@ def create_one_off(
     """An empty draft that belongs to no subscription."""
     values = _empty(scope, customer.id, currency, period, collection_method, now)
     rates = None if tax_rate_ids is None else list(tax_rate_ids)
-    insert_new(session, Invoice, {**values, "meta": dict(metadata), "tax_rate_ids": rates})
+    insert_new(
+        session,
+        Invoice,
+        {**values, "billing_reason": BillingReason.MANUAL.value, "meta": dict(metadata), "tax_rate_ids": rates},
+    )
     return get_invoice(session, scope, values["id"])
 
 
 def ensure_draft(
-    session: Session, scope: Scope, subscription: SubscriptionRecord, period: Period, now: datetime
+    session: Session,
+    scope: Scope,
+    subscription: SubscriptionRecord,
+    period: Period,
+    now: datetime,
+    reason: BillingReason = BillingReason.SUBSCRIPTION_CYCLE,
 ) -> InvoiceRecord:
-    """The invoice of a subscription's period, made as an empty draft if there is none.
+    """The invoice of a subscription's period, made as an empty draft if there is none; by `reason` its first advance.
 
     Run twice or at once it is the same invoice, which may have left draft by then: look at its status.
     """
     values = _empty(scope, subscription.customer_id, subscription.currency, period, subscription.collection_method, now)
-    insert_new(session, Invoice, {**values, "subscription_id": subscription.id})
-    of_period = and_(Invoice.subscription_id == subscription.id, Invoice.period_start == period.start)
-    row = session.scalars(select(Invoice).where(in_scope(Invoice, scope), of_period)).one()
-    return with_lines(session, scope, [row])[0]
+    insert_new(session, Invoice, {**values, "subscription_id": subscription.id, "billing_reason": reason.value})
+    made = of_period(session, scope, subscription.id, period.start, reason)
+    if made is None:
+        raise _missing()
+    return made
 
 
 def replace_lines(

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
 from billing.instant import format_instant
-from billing.invoice import InvoiceStatus
+from billing.invoice import BillingReason, InvoiceStatus
 from billing.price import Price as PriceValue
 from billing.price import price_to_json
 from billing.price_version import ApplyTo, PriceStatus
@@ -288,7 +288,9 @@ def _require_open_periods(
     has_line = exists().where(
         in_scope(InvoiceLine, scope), InvoiceLine.invoice_id == Invoice.id, _priced_by(scope, plan_id)
     )
-    of_plan = and_(in_scope(Invoice, scope), Invoice.status != InvoiceStatus.DRAFT.value, has_line)
+    # What was billed in advance is settled at the end of its period, whose own invoice is the one that must be open.
+    ends_period = Invoice.billing_reason != BillingReason.SUBSCRIPTION_START.value
+    of_plan = and_(in_scope(Invoice, scope), Invoice.status != InvoiceStatus.DRAFT.value, ends_period, has_line)
     if apply_to is ApplyTo.NEXT_PERIOD:
         last = session.scalar(
             select(func.max(Invoice.period_start)).where(of_plan, Invoice.period_start >= effective_from)

@@ -111,6 +111,12 @@ def prices_billed_in(session: Session, scope: Scope, plan_id: str, period: Perio
     return tuple(record for versions in prices if (record := billed_in(versions, period)) is not None)
 
 
+def versions_of_plan(session: Session, scope: Scope, plan_id: str) -> tuple[PriceRecord, ...]:
+    """Every version of every price of the plan, in the plan's order."""
+    prices = _versions_of_plans(session, scope, [plan_id])[plan_id]
+    return tuple(version for versions in prices for version in versions)
+
+
 def _price(session: Session, scope: Scope, price_id: str) -> Price:
     price = session.scalar(select(Price).where(in_scope(Price, scope), Price.id == price_id))
     if price is None:

@@ -194,12 +194,22 @@ def billable(session: Session, start: datetime, end: datetime) -> list[tuple[Sco
     """
     not_over = or_(Subscription.end_date.is_(None), Subscription.end_date >= start)
     rows = select(Subscription).where(Subscription.start_date < end, not_over)
-    found = list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id)))
+    return _with_histories(session, list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id))))
+
+
+def begun_between(session: Session, start: datetime, end: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
+    """Subscriptions of all environments that begin in [start, end), oldest first."""
+    rows = select(Subscription).where(Subscription.start_date >= start, Subscription.start_date < end)
+    return _with_histories(session, list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id))))
+
+
+def _with_histories(session: Session, rows: Sequence[Subscription]) -> list[tuple[Scope, SubscriptionRecord]]:
+    """Records of rows of many scopes, in the same order."""
     by_scope: defaultdict[Scope, list[str]] = defaultdict(list)
-    for row in found:
+    for row in rows:
         by_scope[scope_of(row)].append(row.id)
     histories = {scope: histories_of(session, scope, ids) for scope, ids in by_scope.items()}
-    return [(scope_of(row), _record(row, histories[scope_of(row)].get(row.id, ()))) for row in found]
+    return [(scope_of(row), _record(row, histories[scope_of(row)].get(row.id, ()))) for row in rows]
 
 
 def entered_late(session: Session, since: datetime) -> list[tuple[Scope, SubscriptionRecord]]:

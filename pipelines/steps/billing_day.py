@@ -7,7 +7,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from billing.instant import format_instant
-from billing.invoice import InvoiceStatus
+from billing.invoice import BillingReason, InvoiceStatus
 from billing.period import Period
 from billing.scope import Scope
 from billing.subscription import Segment
@@ -29,7 +29,8 @@ class Due:
 
     `period` is the time in which the subscription ran, `full` the whole period of its calendar. They differ where it
     began or ended in the middle: flat prices are due for the share. `segments` are the period, cut where the terms
-    changed. `invoice_id` and `status` are None until there is a draft.
+    changed. By `reason` it is billed at its end, or it is the first one and its advance is, at its start. `invoice_id`
+    and `status` are None until there is a draft.
     """
 
     scope: Scope
@@ -37,6 +38,7 @@ class Due:
     period: Period
     full: Period
     segments: tuple[Segment, ...]
+    reason: BillingReason = BillingReason.SUBSCRIPTION_CYCLE
     invoice_id: str | None = None
     status: InvoiceStatus | None = None
 
@@ -46,9 +48,20 @@ class Due:
         return self.status in {None, InvoiceStatus.DRAFT}
 
     @property
+    def is_start(self) -> bool:
+        """Whether it is the advance of the first period."""
+        return self.reason is BillingReason.SUBSCRIPTION_START
+
+    @property
+    def billed_at(self) -> datetime:
+        """When its invoice is due to be made."""
+        return self.period.start if self.is_start else self.period.end
+
+    @property
     def subject(self) -> str:
         """The name under which gates know the period, which they look at before its invoice exists."""
-        return f"{self.subscription.id}@{format_instant(self.period.start)}"
+        start = f"{self.subscription.id}@{format_instant(self.period.start)}"
+        return f"{start}~advance" if self.is_start else start
 
     def failure(self, error: Exception) -> Failure:
         """What an error means for this period alone."""
@@ -66,6 +79,9 @@ class BillingDay:
     def open(self) -> tuple[Due, ...]:
         """What is not finalized or void yet."""
         return tuple(due for due in self.due if due.is_open)
+
+    def __add__(self, other: "BillingDay") -> "BillingDay":
+        return BillingDay((*self.due, *other.due), (*self.failures, *other.failures))
 
 
 def billing_day(
@@ -91,10 +107,15 @@ def billing_day(
     return BillingDay(tuple(found), tuple(failures))
 
 
-def due_of(scope: Scope, subscription: SubscriptionRecord, period: Period) -> Due:
+def due_of(
+    scope: Scope,
+    subscription: SubscriptionRecord,
+    period: Period,
+    reason: BillingReason = BillingReason.SUBSCRIPTION_CYCLE,
+) -> Due:
     """A period of the subscription as something to bill."""
     full = subscription.schedule().full_period(period)
-    return Due(scope, subscription, period, full, subscription.life().segments(period))
+    return Due(scope, subscription, period, full, subscription.life().segments(period), reason)
 
 
 def hold_if_open(session: Session, due: Due) -> bool:
@@ -102,7 +123,11 @@ def hold_if_open(session: Session, due: Due) -> bool:
 
     Between reading a day and writing about it another run may have finalized the invoice.
     """
-    of_period = and_(Invoice.subscription_id == due.subscription.id, Invoice.period_start == due.period.start)
+    of_period = and_(
+        Invoice.subscription_id == due.subscription.id,
+        Invoice.period_start == due.period.start,
+        Invoice.billing_reason == due.reason.value,
+    )
     rows = select(Invoice.status).where(in_scope(Invoice, due.scope), of_period).with_for_update()
     status = session.scalar(rows)
     return status is None or status == InvoiceStatus.DRAFT.value
@@ -111,7 +136,8 @@ def hold_if_open(session: Session, due: Due) -> bool:
 def _invoices(
     session: Session, start: datetime, end: datetime
 ) -> dict[tuple[Scope, str | None, datetime], tuple[str, InvoiceStatus]]:
-    rows = select(Invoice).where(Invoice.period_end >= start, Invoice.period_end < end)
+    of_its_end = Invoice.billing_reason == BillingReason.SUBSCRIPTION_CYCLE.value
+    rows = select(Invoice).where(Invoice.period_end >= start, Invoice.period_end < end, of_its_end)
     return {
         (scope_of(row), row.subscription_id, row.period_start): (row.id, InvoiceStatus(row.status))
         for row in session.scalars(rows)

@@ -12,6 +12,7 @@ from ledger.db import Ledger
 from ledger.store import invoices, subscriptions
 from pipelines.steps.billing_day import Due, billing_day, due_of
 from pipelines.steps.chosen import Chosen
+from pipelines.steps.invoice_parts import starts_of
 from pipelines.steps.isolation import Failure, failure_of
 
 __all__ = ["Closing", "DayToClose", "days_to_close"]
@@ -47,11 +48,12 @@ def days_to_close(ledger: Ledger, now: datetime) -> Closing:
     """
     first = datetime.combine((now - _LOOKS_BACK).astimezone(UTC).date(), time.min, UTC)
     with ledger.read() as session:
-        found = billing_day(session, first, now + timedelta(microseconds=1), now, Chosen(after_grace=True))
+        last, ended = now + timedelta(microseconds=1), Chosen(after_grace=True)
+        found = billing_day(session, first, last, now, ended) + starts_of(session, first, last, now, ended)
         past, failures = _entered_late(session, first)
     by_day: defaultdict[date, list[Due]] = defaultdict(list)
     for due in (*found.open, *past):
-        by_day[due.period.end.astimezone(UTC).date()].append(due)
+        by_day[due.billed_at.astimezone(UTC).date()].append(due)
     return Closing(tuple(_to_close(day, by_day[day], now) for day in sorted(by_day)), (*found.failures, *failures))
 
 

@@ -9,6 +9,7 @@ from ledger.db import Ledger
 from ledger.store import invoices, subscriptions
 from pipelines.steps.billing_day import Due, billing_day
 from pipelines.steps.chosen import EVERYTHING, Chosen
+from pipelines.steps.invoice_parts import starts_of
 from pipelines.steps.isolation import Failure, each_alone
 
 __all__ = ["Drafted", "draft_invoices"]
@@ -28,9 +29,11 @@ class Drafted:
 def draft_invoices(
     ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
 ) -> Drafted:
-    """Make the missing drafts of the periods that end in [start, end). Raises Unavailable when the ledger is."""
+    """Make the missing drafts of the periods that end in [start, end), and of the subscriptions that begin there and
+    bill in advance. Raises Unavailable when the ledger is.
+    """
     with ledger.read() as session:
-        day = billing_day(session, start, end, now, chosen)
+        day = billing_day(session, start, end, now, chosen) + starts_of(session, start, end, now, chosen)
     missing = [due for due in day.due if due.status is None]
 
     def draft(session: Session, due: Due) -> str | None:
@@ -38,7 +41,7 @@ def draft_invoices(
         subscription = subscriptions.hold_subscription(session, due.scope, due.subscription.id)
         if subscription.period_at(due.period.start) != due.period:
             return None
-        return invoices.ensure_draft(session, due.scope, subscription, due.period, now).id
+        return invoices.ensure_draft(session, due.scope, subscription, due.period, now, due.reason).id
 
     made, failures = each_alone(ledger, missing, draft, Due.failure)
     return Drafted(

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
+from billing.invoice import BillingReason
 from billing.scope import Scope
 from ledger.store import invoices, subscriptions
 from ledger.store.invoices import InvoiceRecord
@@ -13,20 +14,23 @@ from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.chosen import Chosen, cutoff
 from pipelines.steps.isolation import Failure, failure_of
 
-__all__ = ["Draft", "draft_failure", "drafts_of", "due_of_draft", "due_of_subscription"]
+__all__ = ["Draft", "draft_failure", "drafts_of", "due_of_draft", "due_of_subscription", "is_start"]
 
 Draft = tuple[Scope, InvoiceRecord]
 
 
 def drafts_of(session: Session, start: datetime, end: datetime, now: datetime, chosen: Chosen) -> list[Draft]:
-    """The chosen drafts whose period ends in [start, end), oldest first."""
+    """The chosen drafts that belong to the billing days [start, end), by when they are due, so that what bills a period
+    in advance comes before what settles it. The advance of a start waits for no events, and so for no grace.
+    """
     due_by = cutoff(session, chosen, now)
-    return [
+    found = [
         (scope, draft)
         for scope, draft in invoices.drafts_of(session, start, end)
         if chosen.takes_subscription(scope, draft.subscription_id)
-        and (not chosen.after_grace or draft.period.end <= due_by(scope))
+        and (not chosen.after_grace or is_start(draft) or draft.period.end <= due_by(scope))
     ]
+    return sorted(found, key=lambda item: (item[1].billed_at, item[1].created_at, item[1].id))
 
 
 def due_of_draft(session: Session, scope: Scope, draft: InvoiceRecord) -> Due:
@@ -45,7 +49,13 @@ def due_of_subscription(scope: Scope, subscription: SubscriptionRecord, draft: I
     period = subscription.period_at(draft.period.start)
     if period is None:
         raise Conflict("subscription_ended", "the subscription ended before this period", hint="Void the draft.")
-    return due_of(scope, subscription, period)
+    # An advance stays what it was made for, whatever becomes of its period.
+    return due_of(scope, subscription, draft.period if is_start(draft) else period, draft.billing_reason)
+
+
+def is_start(draft: InvoiceRecord) -> bool:
+    """Whether it bills the first period in advance."""
+    return draft.billing_reason is BillingReason.SUBSCRIPTION_START
 
 
 def draft_failure(item: Draft, error: Exception) -> Failure:

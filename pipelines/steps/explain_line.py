@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from billing import explain
+from billing.advance import is_true_up
 from billing.errors import NotFound
 from billing.meter import Meter
 from billing.scope import Scope
@@ -12,6 +13,7 @@ from ledger.db import Ledger
 from ledger.store import customers, invoices, prices, quantities, subscriptions
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.prices import PriceRecord
+from pipelines.steps.billing_day import due_of
 from pipelines.steps.recorded_parts import meter_of, rated_lines, recorded_parts
 from warehouse_sql.client import Warehouse
 from warehouse_sql.metered_events import MeteredPage, metered_events
@@ -93,9 +95,11 @@ def _arithmetic(
 ) -> str:
     if price is None or invoice.subscription_id is None:
         return explain.explain_line(line, invoice.currency)
-    schedule = subscriptions.get_subscription(session, scope, invoice.subscription_id).schedule()
-    parts = recorded_parts(session, scope, invoice)
-    again = rated_lines(invoice, parts, schedule.full_period(invoice.period))
+    if is_true_up(line.key):
+        return explain.explain_true_up(line, invoice.currency)
+    subscription = subscriptions.get_subscription(session, scope, invoice.subscription_id)
+    due = due_of(scope, subscription, invoice.period, invoice.billing_reason)
+    again = rated_lines(invoice, recorded_parts(session, due, invoice), subscription.schedule())
     rated = again[invoice.lines.index(line)]
     if (rated.total, rated.unrounded, rated.breakdown) == (line.amount, line.unrounded, line.breakdown):
         return explain.explain(price.price, rated, invoice.currency)

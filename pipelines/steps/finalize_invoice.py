@@ -12,6 +12,7 @@ from ledger.db import Ledger
 from ledger.store import connections, invoices, outbox
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.connections import PROVIDER
+from pipelines.steps.drafts import is_start
 from pipelines.steps.finalize_invoices import Held, finalize_draft
 from pipelines.steps.plan_prices import Catalog
 
@@ -28,10 +29,11 @@ def finalize_invoice(ledger: Ledger, scope: Scope, invoice_id: str, actor: str, 
 
     def finalize(session: Session) -> InvoiceRecord | Held:
         found = invoices.get_invoice(session, scope, invoice_id)
-        if found.status == InvoiceStatus.DRAFT and found.subscription_id is not None and found.period.end > now:
+        if found.status == InvoiceStatus.DRAFT and found.subscription_id is not None and found.billed_at > now:
+            turns = "begins" if is_start(found) else "ends"
             raise Conflict(
                 "period_not_over",
-                f"The period of this invoice ends at {format_instant(found.period.end)}.",
+                f"The period of this invoice {turns} at {format_instant(found.billed_at)}.",
                 hint="Finalize it after that; usage may still come in.",
             )
         done = (

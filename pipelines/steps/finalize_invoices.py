@@ -53,16 +53,16 @@ class Finalized:
 def finalize_invoices(
     ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
 ) -> Finalized:
-    """Finalize the drafts whose period ends in [start, end) and has ended by now, each if its gates have passed.
+    """Finalize the drafts of the billing days [start, end) that are due by now, each if its gates have passed.
 
     The gates are verified in the transaction that gives the number, against what the invoice says then. What is final
     already stays as it is. Raises Unavailable when the ledger is.
     """
     with ledger.read() as session:
-        drafts = [item for item in drafts_of(session, start, end, now, chosen) if item[1].period.end <= now]
+        drafts = [item for item in drafts_of(session, start, end, now, chosen) if item[1].billed_at <= now]
     # In one order for everybody: two runs that lock several counters and invoices each must not wait for each other.
-    # Numbers follow the periods.
-    drafts.sort(key=lambda item: (item[0], item[1].period, item[1].id))
+    # Numbers follow the time, and what was billed in advance is final before it is settled.
+    drafts.sort(key=lambda item: (item[0], item[1].billed_at, item[1].period, item[1].id))
 
     catalog = Catalog()
 

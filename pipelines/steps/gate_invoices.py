@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from billing.advance import true_up
 from billing.invoice import content_hash
 from billing.scope import Scope
 from ledger.store import customers, event_corrections, gates, quantities
@@ -19,6 +20,7 @@ from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
+from pipelines.steps.invoice_parts import advance_is_open, parts_of_invoice
 from pipelines.steps.invoice_terms import terms_of
 from pipelines.steps.isolation import Failure
 from pipelines.steps.plan_prices import Catalog, Part
@@ -159,26 +161,39 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord, catalog:
     """
     if invoice.inputs_hash is None:
         return ["the draft is not priced"]
-    recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
-    reasons = [] if _lines_use(invoice, recorded) else ["the quantities have changed since the draft was priced"]
-    parts = catalog.parts_of(session, due, fresh=True)
-    if not _lines_are_priced_by(invoice, parts):
-        reasons.append("the prices have changed since the draft was priced")
-    elif invoice.period != due.period or not _lines_are_of(invoice, parts):
-        reasons.append("the subscription has changed since the draft was priced")
+    reasons = _reasons_of_parts(session, due, invoice, catalog)
     if terms_of(session, due.scope, invoice) != invoice.terms:
         reasons.append("the discounts or taxes have changed since the draft was priced")
-    corrections = Corrections.of(session, due)
-    if corrections.applied < corrections.decided:
-        reasons.append("a correction of the customer's events is not applied yet")
-    looked_at = quantities_hash(recorded, corrections)
-    wanted = [(gate, due.subject, looked_at) for gate in _OF_QUANTITIES]
-    wanted.append((Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice)))
+    wanted = [(Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice))]
+    if not due.is_start:
+        recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
+        if not _lines_use(invoice, recorded):
+            reasons.append("the quantities have changed since the draft was priced")
+        corrections = Corrections.of(session, due)
+        if corrections.applied < corrections.decided:
+            reasons.append("a correction of the customer's events is not applied yet")
+        looked_at = quantities_hash(recorded, corrections)
+        wanted = [*((gate, due.subject, looked_at) for gate in _OF_QUANTITIES), *wanted]
     for gate, subject, subject_hash in wanted:
         found = gates.list_results(session, due.scope, gate=gate.value, subject=subject)
         reason = _reason(gate, found[0] if found else None, subject_hash)
         if reason is not None:
             reasons.append(reason)
+    return reasons
+
+
+def _reasons_of_parts(session: Session, due: Due, invoice: InvoiceRecord, catalog: Catalog) -> list[str]:
+    reasons = []
+    catalog.forget_prices()
+    parts = parts_of_invoice(session, catalog, due)
+    if not _lines_are_priced_by(invoice, parts):
+        reasons.append("the prices have changed since the draft was priced")
+    elif invoice.period != due.period or not _lines_are_of(invoice, parts):
+        reasons.append("the subscription has changed since the draft was priced")
+    elif not _lines_settle(invoice, parts):
+        reasons.append("what was billed in advance has changed since the draft was priced")
+    if advance_is_open(session, due):
+        reasons.append("the invoice that bills a part of this period in advance is not final yet")
     return reasons
 
 
@@ -209,6 +224,13 @@ def _lines_are_of(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
     return wanted == [
         (line.key, line.period, line.quantity if line.price_type == "fixed" else None) for line in invoice.lines
     ]
+
+
+def _lines_settle(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
+    return all(
+        part.settles is None or true_up(part.settles, invoice.currency).breakdown == line.breakdown
+        for part, line in zip(parts, invoice.lines, strict=True)
+    )
 
 
 def _reason(gate: Gate, result: GateRecord | None, subject_hash: str) -> str | None:

@@ -14,6 +14,7 @@ from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
 from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcome
+from pipelines.steps.invoice_parts import parts_of_invoice
 from pipelines.steps.isolation import each_alone
 from pipelines.steps.one_off_invoice import one_off_lines_again
 from pipelines.steps.plan_prices import Catalog
@@ -63,7 +64,8 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
         yield "the draft is not priced"
         return
     due = due_of_draft(session, scope, invoice)
-    if [part.key for part in catalog.parts_of(session, due)] != [line.key for line in invoice.lines]:
+    parts = parts_of_invoice(session, catalog, due)
+    if [part.key for part in parts] != [line.key for line in invoice.lines]:
         yield "the lines are not the prices of the plan"
     recorded = {
         (each.price_id, each.segment_start): each.quantity
@@ -73,7 +75,7 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
         key = (line.price_id or "", line.period.start)
         if line.price_type == "usage" and recorded.get(key) != line.quantity:
             yield f"{line.key}: the quantity is not the recorded one"
-    again = rated_lines(invoice, recorded_parts(session, scope, invoice), due.full)
+    again = rated_lines(invoice, recorded_parts(session, due, invoice), due.subscription.schedule())
     for line, rated in zip(invoice.lines, again, strict=True):
         if (rated.total, rated.unrounded) != (line.amount, line.unrounded):
             yield f"{line.key}: rated anew the amount is {rated.total}, not {line.amount}"

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms
 from billing.adjustments.coupon import Duration, in_force, within_first
-from billing.invoice import InvoiceStatus, content_hash
+from billing.invoice import BillingReason, InvoiceStatus, content_hash
 from billing.period import Period
 from billing.scope import Scope
 from ledger.store import customers, discounts, invoices, subscriptions, tax_rates
@@ -25,12 +25,20 @@ class Billed:
     customer_id: str
     subscription_id: str | None
     period: Period
+    reason: BillingReason = BillingReason.SUBSCRIPTION_CYCLE
     tax_rate_ids: Sequence[str] | None = None
+
+    @property
+    def billed_at(self) -> datetime:
+        """When it is due to be made, see `InvoiceRecord.billed_at`."""
+        return self.period.start if self.reason is BillingReason.SUBSCRIPTION_START else self.period.end
 
 
 def terms_of(session: Session, scope: Scope, invoice: InvoiceRecord) -> InvoiceTerms:
     """The terms that a draft is priced with now."""
-    billed = Billed(invoice.customer_id, invoice.subscription_id, invoice.period, invoice.tax_rate_ids)
+    billed = Billed(
+        invoice.customer_id, invoice.subscription_id, invoice.period, invoice.billing_reason, invoice.tax_rate_ids
+    )
     return terms_for(session, scope, billed)
 
 
@@ -89,8 +97,8 @@ def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: 
 
 
 def _place(billed: Billed | InvoiceRecord) -> tuple[datetime, datetime, str]:
-    """Where an invoice stands in the order of a customer's periods."""
-    return billed.period.end, billed.period.start, billed.subscription_id or ""
+    """Where an invoice stands in the order of a customer's periods; the advance of a first one before all else."""
+    return billed.billed_at, billed.period.start, billed.subscription_id or ""
 
 
 def _taxes(session: Session, scope: Scope, billed: Billed) -> tuple[TaxTerms, ...]:

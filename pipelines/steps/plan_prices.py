@@ -7,11 +7,12 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from billing.advance import Settlement
 from billing.instant import format_instant
 from billing.meter import Meter
 from billing.period import Period
 from billing.scope import Scope
-from billing.subscription import Override, Segment
+from billing.subscription import ChangeKind, Override, Segment
 from ledger.store import features, meters, plans, prices
 from ledger.store.prices import PriceRecord
 from pipelines.steps.billing_day import Due
@@ -42,13 +43,15 @@ class DuePrice:
 class Part:
     """A price over the time that it bills within a period: one line, found again by `key`.
 
-    `quantity` is the seats of a flat price, one for any other.
+    `quantity` is the seats of a flat price, one for any other. `settles` is what a part bills that only takes off what
+    was billed in advance, and for the rest of what is due then.
     """
 
     key: str
     period: Period
     price: DuePrice
     quantity: Decimal
+    settles: Settlement | None = None
 
 
 class Catalog:
@@ -59,16 +62,19 @@ class Catalog:
         self._overrides: dict[tuple[Scope, Override], DuePrice] = {}
         self._meters: dict[tuple[Scope, str], Meter | None] = {}
         self._continues: dict[tuple[Scope, str], bool] = {}
+        self._advance: dict[tuple[Scope, str], bool] = {}
 
-    def parts_of(self, session: Session, due: Due, *, fresh: bool = False) -> tuple[Part, ...]:
+    def forget_prices(self) -> None:
+        """Lets the prices be read again, as they have to be once they are held."""
+        self._prices.clear()
+        self._advance.clear()
+
+    def parts_of(self, session: Session, due: Due) -> tuple[Part, ...]:
         """What a period is billed by: each price over the time in which nothing changes for it, by segment and then in
         the plan's order. NotFound where a feature or a meter is gone.
 
-        `billing.price_version` says which version bills which period; what is archived by then is left out. With
-        `fresh` the prices are read again, as they have to be once they are held.
+        `billing.price_version` says which version bills which period; what is archived by then is left out.
         """
-        if fresh:
-            self._prices.clear()
         found: list[Part] = []
         last_of: dict[str, int] = {}
         for segment in due.segments:
@@ -82,6 +88,26 @@ class Catalog:
                     last_of[part.price.plan_price_id] = len(found)
                     found.append(part)
         return _keyed(found)
+
+    def has_advance(self, session: Session, due: Due) -> bool:
+        """Whether any price that the subscription ever had, or will have by its history, may be billed in advance.
+
+        Most have none, and are spared the look at the periods before and after.
+        """
+        history = due.subscription.history
+        if any(change.kind is ChangeKind.PRICE_OVERRIDDEN for change in history):
+            return True
+        plan_ids = {
+            due.subscription.plan_id,
+            *(change.values["plan_id"] for change in history if change.kind is ChangeKind.PLAN_CHANGED),
+        }
+        return any(self._plan_has_advance(session, due.scope, plan_id) for plan_id in plan_ids)
+
+    def _plan_has_advance(self, session: Session, scope: Scope, plan_id: str) -> bool:
+        if (scope, plan_id) not in self._advance:
+            versions = prices.versions_of_plan(session, scope, plan_id)
+            self._advance[scope, plan_id] = any(version.price.in_advance for version in versions)
+        return self._advance[scope, plan_id]
 
     def _of_segment(self, session: Session, due: Due, segment: Segment) -> Iterator[Part]:
         for price in self._prices_of(session, due, segment.plan_id):

@@ -24,6 +24,7 @@ from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, hold_if_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
+from pipelines.steps.invoice_parts import parts_of_invoice
 from pipelines.steps.invoice_terms import terms_of, with_terms
 from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, Part
@@ -72,14 +73,14 @@ def price_invoices(
 
 
 def lines_for(due: Due, parts: Sequence[Part], recorded: Sequence[QuantityRecord]) -> tuple[LineDraft, ...]:
-    """The lines of a period: one per part, in their order.
+    """The lines of an invoice: one per part, in their order.
 
     NotFound `quantity_missing` where a metered part has no quantity, or one of another version of price or meter.
     """
     known = {(quantity.price_id, quantity.segment_start): quantity for quantity in recorded}
     read = [_quantity_of(part, known) for part in parts]
     numbers = [part.quantity if found is None else found.quantity for part, found in zip(parts, read, strict=True)]
-    rated = rate_parts(parts, numbers, due.subscription.currency, due.full)
+    rated = rate_parts(parts, numbers, due.subscription.currency, due.subscription.schedule())
     return tuple(_line(*three) for three in zip(parts, read, rated, strict=True))
 
 
@@ -98,7 +99,8 @@ def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], 
             },
             "period": due.period,
             "full": due.full,
-            "segments": due.segments,
+            # What becomes of the first period after its advance was billed is for its own invoice.
+            "segments": [] if due.is_start else due.segments,
             "prices": [
                 {
                     "id": part.price.record.id,
@@ -109,6 +111,7 @@ def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], 
                     "period": part.period,
                     "quantity": line.quantity,
                     "quantity_hash": line.quantity_hash,
+                    "settles": part.settles,
                 }
                 for part, line in zip(parts, lines, strict=True)
             ],
@@ -125,7 +128,7 @@ def price_draft(
         # Another run finalized it since the drafts were listed.
         return None
     draft = invoices.get_invoice(session, scope, draft.id)
-    parts = catalog.parts_of(session, due)
+    parts = parts_of_invoice(session, catalog, due)
     recorded = quantities.quantities_of(session, scope, due.subscription.id, draft.period.start)
     lines = lines_for(due, parts, recorded)
     terms = terms_of(session, scope, draft)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from billing.advance import true_up
 from billing.exact import EXACT
 from billing.meter import AggregationType
-from billing.period import Period
+from billing.period import Schedule
 from billing.proration import share
 from billing.rating import Rated, rate, rate_part
 from pipelines.steps.plan_prices import Part
@@ -29,13 +30,19 @@ class _Used:
     reached: Decimal
 
 
-def rate_parts(parts: Sequence[Part], quantities: Sequence[Decimal], currency: str, full: Period) -> list[Rated]:
-    """The parts' lines. `quantities` are the metered ones, for a part without a meter the part's own."""
+def rate_parts(parts: Sequence[Part], quantities: Sequence[Decimal], currency: str, schedule: Schedule) -> list[Rated]:
+    """The parts' lines. `quantities` are the metered ones, for a part without a meter the part's own.
+
+    `schedule` is the subscription's: a flat price is due for the share of the whole period that its part is in.
+    """
     rated: list[Rated] = []
     used: list[_Used] = []
     for part, quantity in zip(parts, quantities, strict=True):
+        if part.settles is not None:
+            rated.append(true_up(part.settles, currency))
+            continue
         if part.price.meter is None:
-            served = share(part.period, full)
+            served = share(part.period, schedule.full_period(part.period))
             rated.append(rate(part.price.record.price, quantity, currency, None if served == 1 else served, quantity))
             continue
         since, before, after = _progress(part, quantity, used)

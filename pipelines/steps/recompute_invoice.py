@@ -163,13 +163,13 @@ def _finalized_hash(session: Session, scope: Scope, invoice: InvoiceRecord) -> s
 
 def _recorded(session: Session, scope: Scope, invoice: InvoiceRecord, subscription_id: str) -> _Recorded:
     subscription = subscriptions.get_subscription(session, scope, subscription_id)
-    due = due_of(scope, subscription, invoice.period)
+    due = due_of(scope, subscription, invoice.period, invoice.billing_reason)
     external_id = customers.get_customer(session, scope, invoice.customer_id).external_id
     known = {
         (each.price_id, each.segment_start, each.quantity_hash): each
         for each in quantities.quantities_of(session, scope, subscription.id, invoice.period.start)
     }
-    parts = recorded_parts(session, scope, invoice)
+    parts = recorded_parts(session, due, invoice)
     return _Recorded(
         invoice=invoice,
         due=due,

@@ -5,22 +5,32 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from billing.advance import Settlement, is_true_up
 from billing.meter import Meter
-from billing.period import Period
+from billing.period import Schedule
 from billing.rating import Rated
 from billing.scope import Scope
 from ledger.store import meters, plans, prices
 from ledger.store.invoices import InvoiceRecord, LineRecord
-from pipelines.steps.plan_prices import DuePrice, Part
+from pipelines.steps.billing_day import Due
+from pipelines.steps.invoice_parts import settlements
+from pipelines.steps.plan_prices import Catalog, DuePrice, Part
 from pipelines.steps.rate_parts import rate_parts
 
 __all__ = ["meter_of", "rated_lines", "recorded_parts"]
 
 _ONE = Decimal(1)
+_NOTHING = Settlement((), ())
 
 
-def recorded_parts(session: Session, scope: Scope, invoice: InvoiceRecord) -> tuple[Part, ...]:
-    """One part per line of a subscription's invoice. NotFound `price_not_found` where a line has no price."""
+def recorded_parts(session: Session, due: Due, invoice: InvoiceRecord) -> tuple[Part, ...]:
+    """One part per line of a subscription's invoice. NotFound `price_not_found` where a line has no price.
+
+    What a line settles is asked of the history and the invoice before, which both keep what they say of a period whose
+    invoice is final.
+    """
+    scope = due.scope
+    settled = settlements(session, Catalog(), due) if any(is_true_up(line.key) for line in invoice.lines) else {}
     found = [prices.price_of(session, scope, line) for line in invoice.lines]
     terms = plans.terms_of(session, scope, {price.plan_id for price in found})
     return tuple(
@@ -29,14 +39,15 @@ def recorded_parts(session: Session, scope: Scope, invoice: InvoiceRecord) -> tu
             period=line.period,
             price=DuePrice(price, meter_of(session, scope, line), terms[price.plan_id].tier_progress == "continue"),
             quantity=line.quantity if line.price_type == "fixed" else _ONE,
+            settles=settled.get(line.price_id or "", _NOTHING) if is_true_up(line.key) else None,
         )
         for line, price in zip(invoice.lines, found, strict=True)
     )
 
 
-def rated_lines(invoice: InvoiceRecord, parts: Sequence[Part], full: Period) -> list[Rated]:
-    """What the lines' own quantities come to by their parts; `full` is the whole period of the calendar."""
-    return rate_parts(parts, [line.quantity for line in invoice.lines], invoice.currency, full)
+def rated_lines(invoice: InvoiceRecord, parts: Sequence[Part], schedule: Schedule) -> list[Rated]:
+    """What the lines' own quantities come to by their parts; `schedule` is the subscription's."""
+    return rate_parts(parts, [line.quantity for line in invoice.lines], invoice.currency, schedule)
 
 
 def meter_of(session: Session, scope: Scope, line: LineRecord) -> Meter | None:

@@ -15,6 +15,7 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.models import Invoice
 from ledger.store import connections, invoices, outbox
+from ledger.store.invoice_queries import billed_between
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.connections import PROVIDER, Gateways
 from pipelines.steps.drafts import Draft, draft_failure
@@ -86,9 +87,8 @@ def _wait(ledger: Ledger, item: Draft, error: Exception, now: datetime) -> Failu
 
 
 def _without_connection(session: Session, start: datetime, end: datetime) -> dict[Scope, int]:
-    ending = (Invoice.period_end >= start, Invoice.period_end < end)
     counts = select(Invoice.tenant_id, Invoice.environment_id, func.count()).where(
-        *ending, Invoice.status == InvoiceStatus.FINALIZED.value
+        billed_between(start, end), Invoice.status == InvoiceStatus.FINALIZED.value
     )
     finalized = {
         Scope(tenant_id, environment_id): number

@@ -10,6 +10,7 @@ from ledger.store import invoices
 from pipelines.steps.billing_day import Due, billing_day
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.gate_invoices import reasons_to_hold
+from pipelines.steps.invoice_parts import starts_of
 from pipelines.steps.isolation import Failure
 from pipelines.steps.plan_prices import Catalog
 
@@ -26,9 +27,11 @@ class Unbilled:
 
 
 def unbilled(ledger: Ledger, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING) -> Unbilled:
-    """The open periods that end in [start, end) and have ended by now. Reads only."""
+    """The open periods that end in [start, end) and have ended by now, and the open advances of first ones that begin
+    there. Reads only.
+    """
     with ledger.read() as session:
-        day = billing_day(session, start, end, now, chosen)
+        day = billing_day(session, start, end, now, chosen) + starts_of(session, start, end, now, chosen)
         catalog = Catalog()
         return Unbilled(len(day.due), tuple((due, _reasons(session, due, catalog)) for due in day.open), day.failures)
 

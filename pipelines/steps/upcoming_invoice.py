@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 
+from sqlalchemy.orm import Session
+
 from billing.adjustments.adjust import Adjusted, adjust
 from billing.errors import Conflict
 from billing.invoice import LineDraft
@@ -19,6 +21,7 @@ from ledger.store.invoices import LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.collect_quantities import quantity_record
+from pipelines.steps.invoice_parts import parts_of_invoice, start_due
 from pipelines.steps.invoice_terms import Billed, terms_for
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.price_invoices import lines_for
@@ -71,15 +74,19 @@ class UpcomingInvoice:
 def upcoming_invoice(
     ledger: Ledger, warehouse: Warehouse, scope: Scope, subscription_id: str, now: datetime
 ) -> UpcomingInvoice:
-    """The invoice of the period that holds `now`; before the subscription begins, of its first one.
+    """The invoice of the period that holds `now`. Before the subscription begins it is that of its start, if it bills
+    anything in advance, else of its first period.
 
     NotFound `subscription_not_found`; Conflict `subscription_ended`; Unavailable.
     """
     with ledger.read() as session:
-        due = _running(scope, subscriptions.get_subscription(session, scope, subscription_id), now)
-        parts = Catalog().parts_of(session, due)
+        catalog = Catalog()
+        due = _next_billed(
+            session, catalog, scope, subscriptions.get_subscription(session, scope, subscription_id), now
+        )
+        parts = parts_of_invoice(session, catalog, due, anticipated=True)
         customer = customers.get_customer(session, scope, due.subscription.customer_id).external_id
-        billed = Billed(due.subscription.customer_id, due.subscription.id, due.period)
+        billed = Billed(due.subscription.customer_id, due.subscription.id, due.period, due.reason)
         terms = terms_for(session, scope, billed)
     watermark = safe_watermark(warehouse)
     metered = [
@@ -100,7 +107,9 @@ def upcoming_invoice(
     return UpcomingInvoice(due, adjusted, forecast, tuple(map(_named, adjusted.lines)), _readings(read), now, watermark)
 
 
-def _running(scope: Scope, subscription: SubscriptionRecord, now: datetime) -> Due:
+def _next_billed(
+    session: Session, catalog: Catalog, scope: Scope, subscription: SubscriptionRecord, now: datetime
+) -> Due:
     period = subscription.period_at(max(now, subscription.start_date))
     if period is None:
         raise Conflict(
@@ -108,7 +117,8 @@ def _running(scope: Scope, subscription: SubscriptionRecord, now: datetime) -> D
             "The subscription has ended: no period of it is running.",
             hint=f"GET /api/v1/subscriptions/{subscription.id}/periods names the invoice of each that was.",
         )
-    return due_of(scope, subscription, period)
+    start = start_due(session, catalog, scope, subscription) if now < subscription.start_date else None
+    return start or due_of(scope, subscription, period)
 
 
 def _named(line: LineDraft) -> LineRecord:
@@ -116,14 +126,18 @@ def _named(line: LineDraft) -> LineRecord:
 
 
 def _readings(read: Mapping[Wanted, Quantity]) -> tuple[MeterReading, ...]:
+    by_meter: dict[str, list[Quantity]] = {}
+    versions = {wanted.meter.id: wanted.meter.version for wanted in read}
+    for wanted, quantity in read.items():
+        by_meter.setdefault(wanted.meter.id, []).append(quantity)
     return tuple(
         MeterReading(
-            wanted.meter.id,
-            wanted.meter.version,
-            quantity.events,
-            quantity.unusable,
-            len(quantity.builds),
-            quantity.raw_days,
+            meter_id,
+            versions[meter_id],
+            sum(each.events for each in by_meter[meter_id]),
+            sum(each.unusable for each in by_meter[meter_id]),
+            sum(len(each.builds) for each in by_meter[meter_id]),
+            sum(each.raw_days for each in by_meter[meter_id]),
         )
-        for wanted, quantity in sorted(read.items(), key=lambda item: (item[0].meter.id, item[0].period))
+        for meter_id in sorted(by_meter)
     )

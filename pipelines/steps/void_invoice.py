@@ -2,16 +2,19 @@
 
 from datetime import datetime
 
+from sqlalchemy.orm import Session
+
 from billing.errors import Conflict
 from billing.invoice import InvoiceStatus
 from billing.ports import ProviderInvoiceStatus, ProviderRejected
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, connections, customers, invoices, mappings
+from ledger.store import audit, connections, customers, invoices, mappings, subscriptions
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import payment_link, provider_mapping
 from pipelines.steps.connections import Link
 from pipelines.steps.follow_invoice import ENTITY, follow
+from pipelines.steps.invoice_parts import advance_lines
 
 _AT_PROVIDER = frozenset({"finalized", "done"})
 
@@ -22,13 +25,15 @@ def void_invoice(
     """The void invoice; one that is void already stays as it is. `link` is the active connection, None where there is
     none; `actor` is who asked and `reason` why, for the audit.
 
-    NotFound `invoice_not_found`; Conflict `sync_in_progress`, `connection_inactive` (it could not be voided where it
+    NotFound `invoice_not_found`; Conflict `advance_settled` (what it billed in advance is settled on a final invoice),
+    `sync_in_progress`, `connection_inactive` (it could not be voided where it
     is collected), `invoice_paid` (money came in); ProviderUnavailable.
     """
     with ledger.read() as session:
         found = invoices.get_invoice(session, scope, invoice_id)
-    if found.status == InvoiceStatus.VOID:
-        return found
+        if found.status == InvoiceStatus.VOID:
+            return found
+        _require_not_settled(session, scope, found)
     if found.amount_paid > 0:
         raise _paid("Money came in for this invoice.")
     if link is None:
@@ -37,6 +42,11 @@ def void_invoice(
         payment_link.close_links_of(ledger, scope, link, invoice_id, now)
         _void_at_provider(ledger, scope, link, invoice_id, now)
     with ledger.begin() as session:
+        if found.subscription_id is not None and link is None:
+            # Whoever finalizes an invoice of the subscription holds it too, and settles what this one has billed. What
+            # is void at the provider is void here as well.
+            subscriptions.hold_subscription(session, scope, found.subscription_id)
+            _require_not_settled(session, scope, found)
         # Before the invoice, as whoever finalizes does: its credit goes back.
         customers.hold_customer(session, scope, found.customer_id)
         provider_mapping.hold_invoice(session, scope, invoice_id)
@@ -48,6 +58,21 @@ def void_invoice(
         detail = {"reason": reason, "number": voided.number, "was": found.status.value}
         audit.write(session, scope, actor, "invoice.voided", ENTITY, invoice_id, detail, now)
         return voided
+
+
+def _require_not_settled(session: Session, scope: Scope, invoice: InvoiceRecord) -> None:
+    """Conflict `advance_settled`: a void invoice bills nothing, and the one that has settled it never changes."""
+    lines = advance_lines(invoice)
+    if invoice.subscription_id is None or not lines:
+        return
+    start = min(line.period.start for line in lines)
+    known = invoices.invoices_of_periods(session, scope, invoice.subscription_id, [start]).get(start)
+    if known is not None and known.status is InvoiceStatus.FINALIZED:
+        raise Conflict(
+            "advance_settled",
+            f"Invoice {known.number} ({known.id}) has settled what this one billed in advance.",
+            hint="Correct the amount with a credit note.",
+        )
 
 
 def _require_not_collected(ledger: Ledger, scope: Scope, invoice_id: str) -> None:

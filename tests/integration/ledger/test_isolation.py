@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 import ledger.store
 from billing.adjustments.coupon import CouponTerms, Duration
 from billing.errors import NotFound
-from billing.invoice import PaymentStatus
+from billing.invoice import BillingReason, PaymentStatus
 from billing.ports import PaymentEntry
 from billing.price import parse_price
 from billing.price_version import ApplyTo
@@ -218,6 +218,7 @@ READS: dict[str, Call] = {
     "prices.list_versions": lambda s, scope, have: prices.list_versions(s, scope, have.price.id),
     "prices.list_prices": lambda s, scope, have: prices.list_prices(s, scope, NOW, plan_id=have.plan.id),
     "prices.prices_billed_in": lambda s, scope, have: prices.prices_billed_in(s, scope, have.plan.id, JANUARY),
+    "prices.versions_of_plan": lambda s, scope, have: prices.versions_of_plan(s, scope, have.plan.id),
     "prices.prices_of": lambda s, scope, have: prices.prices_of(s, scope, [have.plan.id])[have.plan.id],
     "plans.get_plan": lambda s, scope, have: plans.get_plan(s, scope, have.plan.id),
     "plans.get_plan by key": lambda s, scope, _: plans.get_plan(s, scope, "pro"),
@@ -241,6 +242,9 @@ READS: dict[str, Call] = {
     ),
     "invoice_queries.invoices_of_periods": lambda s, scope, have: invoices.invoices_of_periods(
         s, scope, have.subscription.id, [JANUARY.start]
+    ),
+    "invoice_queries.of_period": lambda s, scope, have: invoices.of_period(
+        s, scope, have.subscription.id, JANUARY.start, BillingReason.SUBSCRIPTION_CYCLE
     ),
     "invoice_queries.last_closed_end": lambda s, scope, have: invoices.last_closed_end(s, scope, have.subscription.id),
     "subscription_changes.histories_of": lambda s, scope, have: subscription_changes.histories_of(

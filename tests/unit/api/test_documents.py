@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from api.documents.html import invoice_html
 from api.documents.invoice_view import InvoiceView, StepView, view_of
 from api.documents.pdf import invoice_pdf
-from billing.invoice import InvoiceStatus, PaymentStatus, total
+from billing.invoice import BillingReason, InvoiceStatus, PaymentStatus, total
 from billing.one_off import OneOffItem, one_off_lines
 from billing.period import Period
 from billing.price import parse_price
@@ -79,6 +79,7 @@ def an_invoice(*lines: LineRecord, **changed: Any) -> InvoiceRecord:
         "id": "inv_1",
         "customer_id": "cus_1",
         "subscription_id": "sub_1",
+        "billing_reason": BillingReason.SUBSCRIPTION_CYCLE,
         "number": "INV-202512-00039",
         "status": InvoiceStatus.FINALIZED,
         "payment_status": PaymentStatus.PENDING,
