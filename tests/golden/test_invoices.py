@@ -33,9 +33,9 @@ def windows_of(case: Body) -> list[tuple[datetime, datetime]]:
     """A billing run at each moment at which an invoice falls due, and at last one over all the time, in which nothing
     more may be found."""
     start, end = instant(case["subscription"]["start"]), instant(case["until"]) + TICK
-    dues = sorted({instant(invoice["period"][1]) for invoice in case["invoices"]})
-    every = [start, *dues]
-    assert all(before < after for before, after in pairwise(every)), "invoices in the order of their periods"
+    at_start = {"subscription_start": 0, "subscription_cycle": 1}
+    dues = [instant(invoice["period"][at_start[invoice["billing_reason"]]]) for invoice in case["invoices"]]
+    assert all(before < after for before, after in pairwise(dues)), "invoices in the order in which they fall due"
     return [*((due, due + TICK) for due in dues), (start, end)]
 
 

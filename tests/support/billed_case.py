@@ -22,7 +22,19 @@ from billing.rating import TierUse
 from billing.scope import Scope
 from billing.subscription import ChangeKind
 from ledger.db import Ledger
-from ledger.store import coupons, customers, features, invoices, meters, plans, quantities, subscriptions, tax_rates
+from ledger.store import (
+    coupons,
+    credit_grants,
+    customers,
+    features,
+    invoices,
+    meters,
+    plans,
+    quantities,
+    subscriptions,
+    tax_rates,
+)
+from ledger.store.credit_grants import NewGrant
 from ledger.store.invoice_lines import LineRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import insert_price
@@ -74,6 +86,7 @@ class BilledCase:
         """An invoice as `invoice_model.bodies.invoice_body` writes one."""
         names = self.names()
         body: Body = {
+            "billing_reason": invoice.billing_reason.value,
             "period": _times(invoice.period),
             "lines": [self._line_body(line, invoice) for line in invoice.lines],
             "subtotal": str(invoice.subtotal),
@@ -81,7 +94,10 @@ class BilledCase:
         for name, applied in (("discounts", invoice.discounts), ("taxes", invoice.taxes)):
             if applied:
                 body[name] = {names[each.terms.id]: str(each.amount) for each in applied}
-        return body | {"total": str(invoice.total), "amount_due": str(invoice.amount_due)}
+        body["total"] = str(invoice.total)
+        if invoice.credits:
+            body["credits"] = {names[each.grant_id]: str(each.amount) for each in invoice.credits}
+        return body | {"amount_due": str(invoice.amount_due)}
 
     def _line_body(self, line: LineRecord, invoice: InvoiceRecord) -> Body:
         body: Body = {"key": self.key_of(line)}
@@ -122,10 +138,10 @@ class BilledCase:
                 quantities.put_quantity(session, self.scope, quantity_record(due, part, part.price.meter, read, now))
 
     def invoices(self) -> list[InvoiceRecord]:
-        """In the order of their periods."""
+        """In the order in which they fall due."""
         with self.ledger.read() as session:
             found = invoices.list_invoices(session, self.scope, limit=100).items
-        return sorted(found, key=lambda invoice: (invoice.period, invoice.id))
+        return sorted(found, key=lambda invoice: (invoice.billed_at, invoice.id))
 
     def _add_feature(self, session: Session, feature: str, counted: str, now: datetime) -> None:
         aggregation = {"type": counted} | ({} if counted == "count" else {"property": "value"})
@@ -188,6 +204,8 @@ class BilledCase:
             values = {"price_id": self.ids[price], "quantity": quantity}
             entry = NewChange(ChangeKind.QUANTITY_CHANGED, now, values)
             made = subscriptions.change_subscription(session, self.scope, made, [entry], "tests", now)
+        for one in self.case.get("credits", []):
+            self._grant(session, customer.id, one, now)
         for discount in self.case.get("discounts", []):
             self._give_coupon(session, discount, now)
 
@@ -198,6 +216,17 @@ class BilledCase:
         )
         self.ids[rate["id"]] = made.id
         return made.id
+
+    def _grant(self, session: Session, customer_id: str, one: Body, now: datetime) -> None:
+        wanted = NewGrant(
+            Decimal(one["remaining"]),
+            one["currency"],
+            "promotional",
+            priority=one.get("priority", 100),
+            effective_at=instant(one["effective_at"]),
+            expires_at=instant(one["expires_at"]) if "expires_at" in one else None,
+        )
+        self.ids[one["id"]] = credit_grants.grant(session, self.scope, customer_id, wanted, now).id
 
     def _give_coupon(self, session: Session, discount: Body, now: datetime) -> None:
         terms = CouponTerms(
@@ -259,7 +288,8 @@ class BilledCase:
 
 
 def bill(cases: Iterable[BilledCase], windows: Iterable[tuple[datetime, datetime]]) -> None:
-    """Every window [start, end) in turn: first the changes that were made before its end, then what was due in it."""
+    """Every window [start, end) in turn: first the changes that were made before its end, then what was due in it.
+    The invoices are finalized at once, their amounts alone: the gates ask for what the warehouse says."""
     every = list(cases)
     if not every:
         return
@@ -280,6 +310,9 @@ def bill(cases: Iterable[BilledCase], windows: Iterable[tuple[datetime, datetime
                 by_scope[due.scope].record_usage(session, catalog, due, end)
         priced = price_invoices(ledger, start, end, end, "1.0")
         assert not priced.failures, priced.failures
+        for invoice in priced.invoices:
+            with ledger.begin() as session:
+                invoices.finalize(session, invoice.scope, invoice.invoice_id, end)
 
 
 def _tier_body(use: TierUse) -> list[str | None]:

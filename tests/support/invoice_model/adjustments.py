@@ -101,13 +101,13 @@ def apply_credits(total: Fraction, grants: list[Body], currency: str, at: dateti
     return applied
 
 
-def in_scope(discount: Body, subtotals: list[Fraction], number: int) -> bool:
-    """Whether a discount applies to invoice `number` of a subscription, whose invoices have `subtotals`, in the order
-    of their periods: `once` is the first with something to pay (it stands
-    with nothing on those before), `repeating` the first so many, `forever` all."""
+def in_scope(discount: Body, before: list[Fraction], periods: int) -> bool:
+    """Whether a discount applies to an invoice of a subscription with the subtotals of those `before` it, and so many
+    `periods` before its own: `once` is the first with something to pay (it stands with nothing on those before that),
+    `repeating` all invoices of the first so many periods, `forever` all."""
     match discount.get("duration", "once"):
         case "once":
-            return all(one <= 0 for one in subtotals[:number])
+            return all(one <= 0 for one in before)
         case "repeating":
-            return bool(number < discount["periods"])
+            return bool(periods < discount["periods"])
     return True

@@ -29,6 +29,7 @@ def money(value: Fraction, currency: str) -> str:
 def invoice_body(invoice: Invoice, currency: str) -> Body:
     """What is nothing (a discount, a tax, a credit) is left out of it."""
     body: Body = {
+        "billing_reason": invoice.billing_reason,
         "period": _times(invoice.period),
         "lines": [_line_body(line, invoice, currency) for line in invoice.lines],
         "subtotal": money(invoice.subtotal, currency),

@@ -135,7 +135,8 @@ def _history(r: random.Random, plans: Body, agreed: Body, start: datetime, curre
         moment += timedelta(hours=r.randrange(24 * 40))
         _append(r, found, start, moment, {"kind": "cancelled"})
         if r.random() < 0.3 and found[-1]["created_at"] < found[-1]["effective_at"]:
-            _append(r, found, start, instant(found[-1]["created_at"]), {"kind": "cancellation_withdrawn"})
+            at = found[-1]["created_at"]
+            found.append({"kind": "cancellation_withdrawn", "effective_at": at, "created_at": at})
     return sorted(found, key=lambda change: instant(change["created_at"]))
 
 

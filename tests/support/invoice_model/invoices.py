@@ -103,7 +103,10 @@ def adjusted(case: Body, invoice: Invoice, discounts: list[Body]) -> Invoice:
 def invoices(case: Body, until: str) -> list[Invoice]:
     """What the subscription is billed by `until`. Grants are not drawn down from one invoice to the next."""
     found = unadjusted(case, instant(until))
-    subtotals = [invoice.subtotal for invoice in found]
-    for number, invoice in enumerate(found):
-        adjusted(case, invoice, [one for one in case.get("discounts", []) if in_scope(one, subtotals, number)])
+    before: list[Invoice] = []
+    for invoice in found:
+        subtotals = [one.subtotal for one in before]
+        periods = len({one.period.start for one in before if one.period.start < invoice.period.start})
+        adjusted(case, invoice, [one for one in case.get("discounts", []) if in_scope(one, subtotals, periods)])
+        before.append(invoice)
     return found

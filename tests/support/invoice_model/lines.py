@@ -153,8 +153,8 @@ def _beyond(after: list[Row], before: list[Row]) -> list[Row]:
 
 
 def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> list[Line]:
-    """The lines of a period that are due in arrears, or those in advance. The key is the price's id where it has one
-    part, else with the start of the part."""
+    """The lines of a period that are due in arrears, or those in advance, whose keys say so. The key is the price's id
+    where it has one part, else with the start of the part."""
     places = EXPONENTS[case["currency"]]
     every = parts(case, found)
     ids = [part.price["id"] for part in every]
@@ -166,6 +166,7 @@ def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> lis
         start = part.span.start.isoformat().replace("+00:00", "Z")
         price_id = part.price["id"]
         key = price_id if ids.count(price_id) == 1 else f"{price_id}@{start}"
+        key += "~advance" if advance else ""
         if is_flat(part.price):
             unrounded = flat_amount(part, grid)
             amount = line_amount(unrounded, part.price, places)
@@ -178,7 +179,7 @@ def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> lis
 def true_ups(due: list[Line], billed: list[Line], grid: Span) -> list[Line]:
     """Per advance price one line with due - billed where the two differ: due by the history as it now stands."""
     made = []
-    for price_id in dict.fromkeys(line.price_id for line in (*billed, *due)):
+    for price_id in dict.fromkeys(line.price_id for line in (*due, *billed)):
         difference = sum((line.amount for line in due if line.price_id == price_id), Fraction(0))
         difference -= sum((line.amount for line in billed if line.price_id == price_id), Fraction(0))
         if difference:

@@ -34,6 +34,18 @@ def _references(node: Any) -> Iterator[str]:
             yield from _references(value)
 
 
+def _numbers(node: Any) -> Iterator[int | float]:
+    """All numbers in a part of the document, examples of what it refers to included."""
+    if isinstance(node, int | float):
+        yield node
+    elif isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _numbers(value)
+    if isinstance(node, dict) and "$ref" in node:
+        name = node["$ref"].removeprefix("#/components/schemas/")
+        yield from _numbers(DOCUMENT["components"]["schemas"][name].get("examples"))
+
+
 def test_every_reference_resolves_and_every_schema_is_used() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     named = {reference.removeprefix("#/components/schemas/") for reference in _references(DOCUMENT)}
@@ -46,6 +58,12 @@ def test_a_schema_is_valid_and_its_examples_fit_it(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     for example in schema.get("examples", []):
         _validator(schema).validate(example)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_M1_no_answer_shows_a_number_that_could_be_a_float(name: str) -> None:
+    answers = [answer for status, answer in OPERATIONS[name]["responses"].items() if status.startswith("2")]
+    assert not [number for number in _numbers(answers) if isinstance(number, float)]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

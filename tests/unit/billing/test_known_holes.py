@@ -1,15 +1,22 @@
 """Mistakes that billing systems are known for, each with the case in which it would cost money."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from billing.adjustments.adjust import InvoiceTerms, TaxTerms, adjust
 from billing.adjustments.discount import amount_off, percent_off
 from billing.errors import InvalidInput
 from billing.money import allocate, round_amount, to_minor
+from billing.period import Period, Schedule, parse_interval
 from billing.price import parse_price
+from billing.proration import prorate
 from billing.rating import rate
+from billing.subscription import periods_ending_in
+from tests.support.ledger_rows import a_line
 
 
 def tiered(*tiers: dict[str, Any], **other: Any) -> dict[str, Any]:
@@ -98,3 +105,42 @@ def test_packages_of_a_quantity_that_never_ends_are_counted_exactly() -> None:
     thirds = {"divide_by": 3}
     spec = {"pricing_model": "package", "package_size": 1, "package_price": 1, "transform_quantity": thirds}
     assert (total(spec, "3", "JPY"), total(spec, "3.000000000001", "JPY")) == ("1", "2")
+
+
+@pytest.mark.parametrize("share", [Fraction(-1, 31), Fraction(32, 31)])
+def test_a_share_that_cannot_be_is_refused_and_never_becomes_the_full_amount(share: Fraction) -> None:
+    flat = parse_price({"pricing_model": "flat", "amount": "31"})
+    with pytest.raises(InvalidInput) as caught:
+        rate(flat, Decimal(1), "USD", share)
+    assert caught.value.field == "share"
+    assert str(rate(flat, Decimal(1), "USD", Fraction(0)).total) == "0.00"
+
+
+def test_a_service_that_reaches_past_its_period_is_not_billed_twice() -> None:
+    full = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    longer = Period(full.start, datetime(2026, 3, 1, tzinfo=UTC))
+    assert prorate(Decimal("31.00"), longer, full) == 31
+
+
+def test_usage_until_an_immediate_cancel_is_in_the_last_period_and_nothing_after_it() -> None:
+    monthly = Schedule(datetime(2026, 1, 1, tzinfo=UTC), parse_interval("P1M"))
+    cancelled = datetime(2026, 2, 11, 12, tzinfo=UTC)
+    year = datetime(2026, 1, 2, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    *_, last = periods_ending_in(monthly, cancelled, *year)
+    assert (last.start, last.end) == (datetime(2026, 2, 1, tzinfo=UTC), cancelled)
+    assert cancelled - timedelta(microseconds=1) in last
+    assert cancelled not in last
+
+
+def test_every_place_of_an_invoice_says_the_same_tax() -> None:
+    # 0.5 % of each of three lines of 0.99 is nothing, of the invoice it is a cent.
+    lines = [a_line("price_1", f"line{number}", "0.99") for number in range(3)]
+    tax = TaxTerms("tax_1", "Levy", Decimal("0.5"), inclusive=False)
+    invoice = adjust(lines, InvoiceTerms(taxes=(tax,)), "USD")
+    assert [str(amount) for amount in (invoice.tax_total, invoice.taxes[0].amount, invoice.total)] == [
+        "0.01",
+        "0.01",
+        "2.98",
+    ]
+    assert [str(line.tax) for line in invoice.lines] == ["0.01", "0.00", "0.00"]
+    assert [str(line.taxes[0].amount) for line in invoice.lines] == ["0.01", "0.00", "0.00"]
