@@ -23,6 +23,7 @@ from pipelines.steps.follow_invoice import follow
 from pipelines.steps.process_webhook import Processed, receive
 from tests.contract import contract
 from tests.integration.stripe.gateway.world import NO_URL, OK_URL, World
+from tests.support.at_once import in_threads
 from tests.support.ledger_rows import BOX
 from tests.support.sandbox_process import submit_card
 
@@ -203,6 +204,16 @@ def test_S3_an_older_look_written_after_a_newer_one_changes_nothing(world: World
     assert world.mapping("invoice", invoice.id).detail["status"] == "paid"
 
 
+# What the story below ends in, whatever of it is heard when.
+_END: dict[str, Any] = {
+    "invoices": [("paid", Decimal("118.50"), "4444"), ("paid", Decimal("20.00"), "0005")],
+    "payments": [("card", "succeeded", Decimal("118.50")), ("payment_link", "succeeded", Decimal("20.00"))],
+    "pages": ["complete", "complete", "complete"],
+    "default": ("0005", "0005"),
+    "inbox": {"ignored", "processed"},
+}
+
+
 def test_S3_any_order_and_any_repetition_end_in_the_same_state(new_world: Callable[[], World]) -> None:
     """Two cards saved, a refused payment, a paid one, a link paid before: heard in any order, some of it twice."""
 
@@ -215,16 +226,31 @@ def test_S3_any_order_and_any_repetition_end_in_the_same_state(new_world: Callab
         order.shuffle(deliveries)
         for start in range(0, len(deliveries), batch):
             assert world.hear(deliveries[start : start + batch]).dead == 0
-        assert read() == {
-            "invoices": [("paid", Decimal("118.50"), "4444"), ("paid", Decimal("20.00"), "0005")],
-            "payments": [("card", "succeeded", Decimal("118.50")), ("payment_link", "succeeded", Decimal("20.00"))],
-            "pages": ["complete", "complete", "complete"],
-            "default": ("0005", "0005"),
-            "inbox": {"ignored", "processed"},
-        }
+        assert read() == _END
         assert sorted(world.charged()) == [2000, 11850]
 
     heard()
+
+
+@pytest.mark.slow
+def test_S3_ten_thousand_shuffled_deliveries_end_in_the_same_state(world: World) -> None:
+    """Several at once, as by several processes of the API; the seed lets a failure come back."""
+    events, read = _story(world)
+    chosen = random.Random(20261124)  # noqa: S311 - an order, not a secret
+    deliveries = [*events, *chosen.choices(events, k=10_000 - len(events))]
+    chosen.shuffle(deliveries)
+    fresh = 0
+    for start in range(0, len(deliveries), 500):
+        parts = [deliveries[start + offset : start + 500 : 4] for offset in range(4)]
+        received = in_threads([lambda part=part: [world.receive(event) for event in part] for part in parts])
+        fresh += sum(each.fresh for part in received for each in part)
+        assert process_webhook.process_due(world.ledger, world.gateways(), world.now, 500).dead == 0
+    assert fresh == len(events)
+    assert read() == _END
+    assert sorted(world.charged()) == [2000, 11850]
+    with world.ledger.read() as session:
+        noted = sum(len(inbox.list_deliveries(session, world.scope, event.id)) for event in stored(world))
+    assert noted == 10_000
 
 
 class _Stale:
