@@ -17,6 +17,7 @@ from api.routes import (
     connections,
     coupons,
     credit_grants,
+    credit_notes,
     customers,
     environment,
     event_log,
@@ -63,6 +64,7 @@ _RESOURCES = (
     event_log,
     usage,
     invoices,
+    credit_notes,
     runs,
     webhooks,
 )

@@ -64,6 +64,7 @@ _HINTS = {
     "tax_rate_not_found": "Create it with POST /api/v1/tax-rates, or list what exists with GET /api/v1/tax-rates.",
     "coupon_not_found": "Create it with POST /api/v1/coupons, or list what exists with GET /api/v1/coupons.",
     "grant_not_found": "GET /api/v1/customers/{customer_id}/credits lists what exists.",
+    "credit_note_not_found": "GET /api/v1/credit-notes lists what exists.",
     "discount_not_found": "GET /api/v1/discounts lists what exists.",
     "invoice_not_found": "GET /api/v1/invoices lists what exists.",
     "payment_not_found": "GET /api/v1/payments lists what exists.",

@@ -47,6 +47,7 @@ _TAGS = [
     ("Events", "Usage, as it happens."),
     ("Usage", "What the events add up to."),
     ("Invoices", "What is owed, line by line."),
+    ("Credit notes", "What of a finalized invoice is taken back."),
     ("Payments", "Saved cards and money that moved."),
     ("Runs", "Usage and billing done again, for any days."),
     ("Webhooks", "Where Stripe reports."),

@@ -209,6 +209,7 @@ class InvoiceOut(Model):
     )
     amount_due: DecimalOut
     amount_paid: DecimalOut
+    amount_credited: DecimalOut = Field(description="What credit notes took back, taxes included.")
     amount_remaining: DecimalOut = Field(description="What is still to be paid.")
     discounts: list[AppliedDiscountOut]
     taxes: list[AppliedTaxOut]
@@ -249,6 +250,7 @@ class InvoiceOut(Model):
             credits_forecast=credits_forecast,
             amount_due=record.amount_due,
             amount_paid=record.amount_paid,
+            amount_credited=record.amount_credited,
             amount_remaining=record.amount_remaining,
             discounts=[AppliedDiscountOut.of(discount) for discount in record.discounts],
             taxes=[AppliedTaxOut.of(tax) for tax in record.taxes],

@@ -5,6 +5,7 @@ from ledger.models.checkout import Checkout
 from ledger.models.connection import Connection, Mapping
 from ledger.models.coupon import Coupon, Discount
 from ledger.models.credit import CreditGrant, CreditMovement
+from ledger.models.credit_note import CreditNote, CreditNoteCounter
 from ledger.models.customer import Customer
 from ledger.models.event_correction import EventCorrection
 from ledger.models.feature import Feature, FeatureVersion
@@ -31,6 +32,8 @@ __all__ = [
     "Coupon",
     "CreditGrant",
     "CreditMovement",
+    "CreditNote",
+    "CreditNoteCounter",
     "Customer",
     "Discount",
     "Environment",

@@ -65,6 +65,7 @@ __all__ = [
     "of_customer",
     "of_period",
     "of_periods",
+    "record_credited",
     "record_payment_state",
     "replace_lines",
     "set_links",
@@ -294,6 +295,21 @@ def undo_refund(session: Session, scope: Scope, invoice_id: str) -> None:
         paid = row.amount_paid >= row.amount_due
         status = PaymentStatus.PAID if paid else PaymentStatus.PARTIALLY_PAID
         _set(session, scope, invoice_id, payment_status=status.value)
+
+
+def record_credited(
+    session: Session, scope: Scope, invoice_id: str, total: Decimal, pre_payment: Decimal
+) -> InvoiceRecord:
+    """Adds a credit note to what was credited of an invoice, or takes it off; the caller holds the row."""
+    row = _locked(session, scope, invoice_id)
+    _set(
+        session,
+        scope,
+        invoice_id,
+        amount_credited=EXACT.add(row.amount_credited, total),
+        pre_payment_credited=EXACT.add(row.pre_payment_credited, pre_payment),
+    )
+    return get_invoice(session, scope, invoice_id)
 
 
 def set_links(

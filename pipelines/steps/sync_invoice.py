@@ -92,7 +92,7 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
     except Conflict as error:
         return _refuse(ledger, scope, link, invoice, "customer_not_synced", error.detail, now)
     for _ in range(_ROUNDS):
-        mapping = _intend(ledger, scope, link, invoice, customer_id, now)
+        invoice, mapping = _intend(ledger, scope, link, invoice.id, customer_id, now)
         if mapping.state == "done":
             return _result(mapping, "already_synced")
         fresh = mapping.provider_id is None
@@ -127,13 +127,15 @@ def _why_not(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord) -
 
 
 def _intend(
-    ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord, customer_id: str, now: datetime
-) -> MappingRecord:
-    request = invoice_draft.request_of(scope, invoice, customer_id, link.days_until_due)
+    ledger: Ledger, scope: Scope, link: Link, invoice_id: str, customer_id: str, now: datetime
+) -> tuple[InvoiceRecord, MappingRecord]:
     with ledger.begin() as session:
-        # Held together with the mapping: a payment link for the invoice is either seen below, or sees the mapping.
-        provider_mapping.hold_invoice(session, scope, invoice.id)
-        return provider_mapping.intend(session, scope, link.connection, ENTITY, invoice.id, request, now)
+        # Held together with the mapping: a payment link or a credit note for the invoice is either seen here, or sees
+        # the mapping.
+        provider_mapping.hold_invoice(session, scope, invoice_id)
+        invoice = invoices.get_invoice(session, scope, invoice_id)
+        request = invoice_draft.request_of(scope, invoice, customer_id, link.days_until_due)
+        return invoice, provider_mapping.intend(session, scope, link.connection, ENTITY, invoice.id, request, now)
 
 
 def _push(

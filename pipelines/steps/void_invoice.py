@@ -36,6 +36,8 @@ def void_invoice(
         _require_not_settled(session, scope, found)
     if found.amount_paid > 0:
         raise _paid("Money came in for this invoice.")
+    if found.amount_credited > 0:
+        raise _credited()
     if link is None:
         _require_not_collected(ledger, scope, invoice_id)
     else:
@@ -53,6 +55,8 @@ def void_invoice(
         current = invoices.get_invoice(session, scope, invoice_id)
         if current.amount_paid > 0:
             raise _paid("Money came in for this invoice.")
+        if current.amount_credited > 0:
+            raise _credited()
         voided = invoices.void(session, scope, invoice_id, now, reason)
         # The provider may have told of it in between: then the reason is what is new.
         detail = {"reason": reason, "number": voided.number, "was": found.status.value}
@@ -106,6 +110,14 @@ def _void_at_provider(ledger: Ledger, scope: Scope, link: Link, invoice_id: str,
         seen = follow(ledger, scope, link, invoice_id, provider_id, now)
         if seen.status != ProviderInvoiceStatus.VOID:
             raise _paid(f"The invoice is {seen.status.value} at Stripe.") from error
+
+
+def _credited() -> Conflict:
+    return Conflict(
+        "invoice_credited",
+        "There are credit notes on this invoice.",
+        hint="Credit what is left of it, or void its credit notes first.",
+    )
 
 
 def _paid(detail: str) -> Conflict:

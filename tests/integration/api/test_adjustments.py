@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -205,3 +206,78 @@ def test_credit_in_another_currency_or_for_later_pays_nothing(shop: Tenant) -> N
         {"currency": "eur", "balance": "100.00", "available": "100.00"},
         {"currency": "usd", "balance": "100.00", "available": "0.00"},
     ]
+
+
+def test_an_invoice_is_credited_by_amount_then_by_line_then_all_that_is_left(shop: Tenant) -> None:
+    vat = rate(shop, "19")
+    invoice = one_off(shop, tax_rate_ids=[vat])
+    path = f"invoices/{invoice['id']}"
+    shop.make(f"{path}/finalize", None)
+    seen = shop.make(f"{path}/credit-notes/preview", {"reason": "Outage", "amount": "42.81"})
+    note = shop.make(f"{path}/credit-notes", {"reason": "Outage", "amount": "42.81"})
+    assert amounts(note, "total", "pre_payment", "paid_back") == ["42.81", "42.81", "0.00"]
+    assert note["lines"] == seen["lines"]
+    assert note["credit_note_number"].endswith("-00001")
+    # 42.81 over 115.20 and 57.61 gross; the line below zero has nothing to credit.
+    assert [(line["amount"], line["net"], line["taxes"][0]["amount"]) for line in note["lines"]] == [
+        ("28.54", "24.77", "3.77"),
+        ("14.27", "12.39", "1.88"),
+    ]
+    left = shop.get(path).json()
+    assert amounts(left, "amount_credited", "amount_due", "amount_remaining") == ["42.81", "142.81", "100.00"]
+    first, second, _ = [line["id"] for line in invoice["line_items"]]
+    over = shop.post(f"{path}/credit-notes", {"reason": "x", "lines": [{"line_id": second, "amount": "43.35"}]})
+    assert (over.status_code, over.json()["code"], over.json()["field"]) == (422, "amount_over_left", "lines[0].amount")
+    shop.make(f"{path}/credit-notes", {"reason": "Not held", "lines": [{"line_id": second, "share": "1"}]})
+    rest = shop.make(f"{path}/credit-notes", {"reason": "All of it"})
+    assert [line["line_id"] for line in rest["lines"]] == [first, invoice["line_items"][2]["id"]]
+    done = shop.get(path).json()
+    assert amounts(done, "amount_credited", "amount_remaining", "payment_status") == ["142.81", "0.00", "paid"]
+    notes = shop.get(f"credit-notes?invoice_id={invoice['id']}").json()["items"]
+    assert sum(Decimal(it["tax_total"]) for it in notes) == Decimal("22.80")
+    refused = shop.post(f"{path}/credit-notes", {"reason": "More"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_left")
+    assert shop.post(f"{path}/void", {"reason": "x"}).json()["code"] == "invoice_credited"
+    assert shop.make(f"{path}/recompute", None)["same"] is True
+
+
+def test_a_credit_note_on_what_is_paid_becomes_credit_and_is_void_while_that_is_unspent(shop: Tenant) -> None:
+    invoice = one_off(shop)
+    path = f"invoices/{invoice['id']}"
+    shop.make(f"{path}/finalize", None)
+    money = {"destination_id": invoice["id"], "payment_method_type": "offline", "currency": "USD"}
+    shop.make("payments", {**money, "amount": "120.01"})
+    refund = shop.make(f"{path}/credit-notes", {"reason": "x", "amount": "20.00", "settle_as": "refund"})
+    assert amounts(refund, "paid_back", "settle_as") == ["20.00", "refund"]
+    assert shop.get("customers/acme_corp_001/credits").json()["items"] == []
+    note = shop.make(f"{path}/credit-notes", {"reason": "x", "amount": "50.00"})
+    assert amounts(note, "pre_payment", "credit_returned", "paid_back") == ["0.00", "0.00", "50.00"]
+    assert shop.get("customers/acme_corp_001/credits").json()["balances"][0]["available"] == "50.00"
+    voided = shop.make(f"credit-notes/{note['id']}/void", {"reason": "Wrong invoice"})
+    assert amounts(voided, "status", "void_reason") == ["void", "Wrong invoice"]
+    assert shop.get("customers/acme_corp_001/credits").json()["balances"][0]["available"] == "0.00"
+    assert shop.get(path).json()["amount_credited"] == "20.00"
+    spent = shop.make(f"{path}/credit-notes", {"reason": "x", "amount": "50.00"})
+    shop.make(f"invoices/{one_off(shop)['id']}/finalize", None)
+    refused = shop.post(f"credit-notes/{spent['id']}/void", {"reason": "x"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "credit_used")
+
+
+def test_credit_that_paid_an_invoice_comes_back_before_money(shop: Tenant) -> None:
+    grant(shop, "30.00")
+    invoice = one_off(shop)
+    path = f"invoices/{invoice['id']}"
+    shop.make(f"{path}/finalize", None)
+    note = shop.make(f"{path}/credit-notes", {"reason": "x", "amount": "100.00"})
+    assert amounts(note, "pre_payment", "credit_returned", "paid_back") == ["90.01", "9.99", "0.00"]
+    assert statement(shop)[-1] == ("returned", "9.99", "9.99")
+
+
+def test_a_credit_note_is_issued_once_per_idempotency_key(shop: Tenant) -> None:
+    invoice = one_off(shop)
+    shop.make(f"invoices/{invoice['id']}/finalize", None)
+    body = {"reason": "x", "amount": "1.00"}
+    path = f"invoices/{invoice['id']}/credit-notes"
+    answers = [shop.post(path, body, headers={"Idempotency-Key": "one"}) for _ in range(2)]
+    assert answers[0].content == answers[1].content
+    assert len(shop.get("credit-notes").json()["items"]) == 1

@@ -41,6 +41,8 @@ def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
     ids["price"] = made["plan"]["prices"][0]["id"]
     grant = {"amount": "1.00", "currency": "USD"}
     ids["grant"] = tenant.make(f"customers/{ids['customer']}/credits", grant)["id"]
+    note = {"reason": "Outage", "amount": "0.01"}
+    ids["credit_note"] = tenant.make(f"invoices/{invoice.id}/credit-notes", note)["id"]
     ids["tax_rate"] = tenant.make("tax-rates", {"name": "VAT", "percentage": "19"})["id"]
     ids["coupon"] = tenant.make("coupons", {"code": "OFF", "name": "Off", "percent_off": "20"})["id"]
     ids["discount"] = tenant.make("discounts", {"coupon_id": "OFF", "customer_id": ids["customer"]})["id"]
@@ -117,6 +119,11 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_credits": Attempt(f"/api/v1/customers/{ids['customer']}/credits"),
         "list_credit_movements": Attempt(f"/api/v1/customers/{ids['customer']}/credits/movements"),
         "void_credit": Attempt(f"/api/v1/customers/{ids['customer']}/credits/{ids['grant']}/void"),
+        "create_credit_note": Attempt(f"/api/v1/invoices/{ids['invoice']}/credit-notes", {"reason": "x"}),
+        "preview_credit_note": Attempt(f"/api/v1/invoices/{ids['invoice']}/credit-notes/preview", {"reason": "x"}),
+        "get_credit_note": Attempt(f"/api/v1/credit-notes/{ids['credit_note']}"),
+        "list_credit_notes": Attempt("/api/v1/credit-notes", statuses=(200,)),
+        "void_credit_note": Attempt(f"/api/v1/credit-notes/{ids['credit_note']}/void", {"reason": "x"}),
         "create_tax_rate": Attempt("/api/v1/tax-rates", {"name": "VAT"}, (422,)),
         "get_tax_rate": Attempt(f"/api/v1/tax-rates/{ids['tax_rate']}"),
         "list_tax_rates": Attempt("/api/v1/tax-rates", statuses=(200,)),

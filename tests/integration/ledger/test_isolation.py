@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 import ledger.store
 from billing.adjustments.coupon import CouponTerms, Duration
+from billing.credit_note import Settlement
 from billing.errors import NotFound
 from billing.invoice import BillingReason, PaymentStatus
 from billing.ports import PaymentEntry
@@ -28,6 +29,7 @@ from ledger.store import (
     connections,
     coupons,
     credit_grants,
+    credit_notes,
     customers,
     discounts,
     event_corrections,
@@ -141,6 +143,17 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     grant = credit_grants.grant(
         session, scope, customer.id, credit_grants.NewGrant(Decimal(5), "USD", "overpayment", "pay_1"), NOW
     )
+    note = credit_notes.insert_note(
+        session,
+        scope,
+        invoice,
+        number="CN-202601-00001",
+        reason="x",
+        lines=[],
+        settlement=Settlement(Decimal(0), Decimal(0), Decimal(0)),
+        settle_as="credit",
+        now=NOW,
+    )
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
@@ -148,6 +161,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         customer=customer,
         tax_rate=rate,
         coupon=coupon,
+        note=note,
         grant=grant,
         discount=discount,
         plan=plan,
@@ -192,6 +206,9 @@ READS: dict[str, Call] = {
     ),
     "credit_grants.list_grants": lambda s, scope, have: credit_grants.list_grants(s, scope, have.customer.id),
     "credit_grants.list_movements": lambda s, scope, have: credit_grants.list_movements(s, scope, have.customer.id),
+    "credit_notes.get_note": lambda s, scope, have: credit_notes.get_note(s, scope, have.note.id),
+    "credit_notes.list_notes": lambda s, scope, have: credit_notes.list_notes(s, scope, invoice_id=have.invoice.id),
+    "credit_notes.of_invoice": lambda s, scope, have: credit_notes.of_invoice(s, scope, have.invoice.id),
     "coupons.get_coupon": lambda s, scope, have: coupons.get_coupon(s, scope, have.coupon.id),
     "coupons.get_coupon by code": lambda s, scope, _: coupons.get_coupon(s, scope, "OFF"),
     "coupons.hold_coupon": lambda s, scope, have: coupons.hold_coupon(s, scope, have.coupon.id),
@@ -366,6 +383,10 @@ WRITES: dict[str, Call] = {
         s, scope, have.customer.id, credit_grants.NewGrant(Decimal(5), "USD", "purchased"), NOW
     ),
     "credit_grants.void_grant": lambda s, scope, have: credit_grants.void_grant(s, scope, have.grant.id, NOW),
+    "credit_notes.mark_void": lambda s, scope, have: credit_notes.mark_void(s, scope, have.note.id, "x", NOW),
+    "invoices.record_credited": lambda s, scope, have: invoices.record_credited(
+        s, scope, have.invoice.id, Decimal(1), Decimal(1)
+    ),
     "coupons.archive_coupon": lambda s, scope, have: coupons.archive_coupon(s, scope, have.coupon.id),
     "discounts.end_discount": lambda s, scope, have: discounts.end_discount(s, scope, have.discount.id, NOW),
     "invoices.finalize": lambda s, scope, have: invoices.finalize(s, scope, have.invoice.id, NOW),
@@ -476,6 +497,9 @@ INNER = {
     "invoice_record.with_lines",
     "invoice_numbers.hold_numbers",
     "invoice_numbers.take_number",
+    "invoice_numbers.hold_note_numbers",
+    "invoice_numbers.take_note_number",
+    "credit_notes.insert_note",
 }
 
 

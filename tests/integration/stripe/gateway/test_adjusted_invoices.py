@@ -2,10 +2,14 @@
 
 from decimal import Decimal
 
+import pytest
+
+from billing.errors import Conflict
 from billing.one_off import OneOffItem
 from ledger.store import credit_grants, tax_rates
 from ledger.store.credit_grants import NewGrant
 from ledger.store.invoices import InvoiceRecord
+from pipelines.steps.credit_invoice import NewCreditNote, issue_note, void_note
 from pipelines.steps.finalize_invoice import finalize_invoice
 from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
 from tests.integration.stripe.gateway.world import World
@@ -71,3 +75,21 @@ def test_S2_what_credit_pays_is_a_line_below_zero_and_only_the_rest_is_charged(w
     world.hear()
     assert world.charged() == [4281]
     assert world.read_invoice(invoice.id).payment_status == "paid"
+
+
+def test_S2_a_credit_note_lowers_what_stripe_asks_for_until_stripe_collects_it(world: World) -> None:
+    world.connect()
+    world.customer()
+    invoice = invoice_with_rates(world, ("19", False))
+    wanted = NewCreditNote(invoice.id, "Outage", amount=Decimal("42.81"))
+    with world.ledger.begin() as session:
+        note = issue_note(session, world.scope, wanted, "key_1", world.now)
+    assert world.sync(invoice.id).outcome == "synced"
+    (there,) = world.stripe_invoices()
+    assert there["total"] == 10000
+    with world.ledger.begin() as session, pytest.raises(Conflict) as refused:
+        issue_note(session, world.scope, NewCreditNote(invoice.id, "More"), "key_1", world.now)
+    assert refused.value.code == "invoice_at_stripe"
+    with world.ledger.begin() as session, pytest.raises(Conflict) as not_void:
+        void_note(session, world.scope, note.id, "Wrong invoice", "key_1", world.now)
+    assert not_void.value.code == "invoice_at_stripe"

@@ -1,0 +1,173 @@
+"""Use cases: a finalized invoice is credited, whole or in part, and a credit note is voided while nothing used it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from billing.adjustments.split import added
+from billing.credit_note import CreditableLine, CreditedLine, LineAmount, Settlement, credited, settle
+from billing.errors import Conflict, InvalidInput
+from billing.exact import EXACT
+from billing.invoice import InvoiceStatus, PaymentStatus, Share
+from billing.money import from_minor
+from billing.scope import Scope
+from ledger.store import audit, credit_grants, credit_notes, customers, invoices, mappings
+from ledger.store.credit_grants import NewGrant
+from ledger.store.credit_notes import CreditNoteRecord
+from ledger.store.invoice_numbers import hold_note_numbers, take_note_number
+from ledger.store.invoices import InvoiceRecord
+
+__all__ = ["CreditNotePreview", "NewCreditNote", "issue_note", "preview_note", "void_note"]
+
+
+@dataclass(frozen=True)
+class NewCreditNote:
+    """All that is left unless an `amount` or `items` are given. `settle_as` credit or refund: what is done with money
+    that has been paid."""
+
+    invoice_id: str
+    reason: str
+    amount: Decimal | None = None
+    items: Sequence[LineAmount] | None = None
+    settle_as: str = "credit"
+
+
+@dataclass(frozen=True)
+class CreditNotePreview:
+    """What a note would say; nothing is written."""
+
+    invoice: InvoiceRecord
+    lines: tuple[CreditedLine, ...]
+    settlement: Settlement
+    total: Decimal
+
+
+def preview_note(session: Session, scope: Scope, wanted: NewCreditNote) -> CreditNotePreview:
+    """The note as it would be issued now. Errors as for `issue_note`."""
+    return _worked_out(session, scope, invoices.get_invoice(session, scope, wanted.invoice_id), wanted)
+
+
+def issue_note(session: Session, scope: Scope, wanted: NewCreditNote, actor: str, now: datetime) -> CreditNoteRecord:
+    """The note. It lowers what is still due, then returns credit that paid the invoice, then gives back what was paid.
+
+    Of two notes at once the second sees what the first has left. NotFound `invoice_not_found`; Conflict
+    `invoice_not_finalized`, `invoice_at_stripe`, `nothing_left`; and the errors of `credited`.
+    """
+    month = hold_note_numbers(session, scope, now)
+    customers.hold_customer(session, scope, invoices.get_invoice(session, scope, wanted.invoice_id).customer_id)
+    invoice = invoices.hold(session, scope, wanted.invoice_id)
+    made = _worked_out(session, scope, invoice, wanted)
+    note = credit_notes.insert_note(
+        session,
+        scope,
+        invoice,
+        number=take_note_number(session, scope, month),
+        reason=wanted.reason,
+        lines=made.lines,
+        settlement=made.settlement,
+        settle_as=wanted.settle_as,
+        now=now,
+    )
+    if note.credit_returned > 0:
+        credit_grants.give_back(session, scope, invoice.id, note.credit_returned, now, credit_note_id=note.id)
+    if note.paid_back > 0 and note.settle_as == "credit":
+        kept = NewGrant(note.paid_back, note.currency, "credit_note", note.id, reason=note.number)
+        credit_grants.grant(session, scope, invoice.customer_id, kept, now)
+    credited_now = invoices.record_credited(session, scope, invoice.id, note.total, note.pre_payment)
+    _note_nothing_due(session, scope, credited_now, now)
+    detail = {"number": note.number, "total": f"{note.total:f}", "invoice_id": invoice.id, "reason": note.reason}
+    audit.write(session, scope, actor, "credit_note.issued", "credit_note", note.id, detail, now)
+    return note
+
+
+def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: str, now: datetime) -> CreditNoteRecord:
+    """The note, void: what it took off is due again. One that is void stays so.
+
+    NotFound `credit_note_not_found`; Conflict `credit_used` (its credit is spent), `credit_note_settled` (it returned
+    credit, is to be refunded, or settled the invoice), `invoice_at_stripe`.
+    """
+    found = credit_notes.get_note(session, scope, note_id)
+    customers.hold_customer(session, scope, found.customer_id)
+    invoice = invoices.hold(session, scope, found.invoice_id)
+    found = credit_notes.get_note(session, scope, note_id)
+    if found.status == "void":
+        return found
+    kept = credit_grants.grant_of(session, scope, "credit_note", found.id)
+    settled = invoice.payment_status in {PaymentStatus.PAID, PaymentStatus.REFUNDED} and found.pre_payment > 0
+    if found.credit_returned > 0 or (found.paid_back > 0 and kept is None) or settled:
+        raise Conflict(
+            "credit_note_settled",
+            "What this credit note gave back has been settled.",
+            hint="Bill the amount again on a new invoice.",
+        )
+    if found.pre_payment > 0:
+        _require_not_collected(session, scope, invoice)
+    if kept is not None:
+        credit_grants.void_grant(session, scope, kept.id, now, unused=True)
+    invoices.record_credited(session, scope, invoice.id, -found.total, -found.pre_payment)
+    audit.write(session, scope, actor, "credit_note.voided", "credit_note", found.id, {"reason": reason}, now)
+    return credit_notes.mark_void(session, scope, found.id, reason, now)
+
+
+def _worked_out(session: Session, scope: Scope, invoice: InvoiceRecord, wanted: NewCreditNote) -> CreditNotePreview:
+    if invoice.status != InvoiceStatus.FINALIZED:
+        raise Conflict(
+            "invoice_not_finalized",
+            f"The invoice is {invoice.status.value}.",
+            hint="Only a finalized invoice is credited; void or change a draft.",
+        )
+    if wanted.amount is not None and wanted.items is not None:
+        raise InvalidInput("amount_or_lines", "takes either amount or lines", field="amount", hint="Send one of them.")
+    issued = credit_notes.of_invoice(session, scope, invoice.id)
+    lines = credited(_left(invoice, issued), invoice.currency, amount=wanted.amount, items=wanted.items)
+    total = added((line.amount for line in lines), invoice.currency)
+    most = EXACT.subtract(invoice.total, invoice.amount_credited)
+    if total > most:
+        raise Conflict("nothing_left", f"{most:f} {invoice.currency} are left to credit.", hint="Send at most that.")
+    returned = added((note.credit_returned for note in issued), invoice.currency)
+    credit_left = EXACT.subtract(invoice.credits_applied, returned)
+    settlement = settle(total, invoice.amount_remaining, credit_left, invoice.currency)
+    if settlement.pre_payment > 0:
+        _require_not_collected(session, scope, invoice)
+    return CreditNotePreview(invoice, lines, settlement, total)
+
+
+def _left(invoice: InvoiceRecord, issued: Sequence[CreditNoteRecord]) -> list[CreditableLine]:
+    on_top = frozenset(tax.terms.id for tax in invoice.taxes if not tax.terms.inclusive)
+    found = []
+    for line in invoice.lines:
+        parts = [part for note in issued for part in note.lines if part.line_id == line.id]
+        net = EXACT.subtract(line.amount, line.discount)
+        taxes = dict(line.taxes)
+        for part in parts:
+            net = EXACT.subtract(net, part.net)
+            for tax in part.taxes:
+                taxes[tax.id] = EXACT.subtract(taxes[tax.id], tax.amount)
+        shares = tuple(Share(tax_id, amount) for tax_id, amount in taxes.items())
+        found.append(CreditableLine(line.id, net, shares, on_top))
+    return found
+
+
+def _require_not_collected(session: Session, scope: Scope, invoice: InvoiceRecord) -> None:
+    """Where the provider asks for the whole amount, a note here would have it collected all the same."""
+    known = mappings.list_mappings(session, scope, entity="invoice", entity_id=invoice.id, limit=100).items
+    if any("request" in mapping.detail for mapping in known):
+        raise Conflict(
+            "invoice_at_stripe",
+            "Stripe is collecting this invoice, whose amount there would stay as it is.",
+            hint="Credit it once it is paid, or void it and make another.",
+        )
+
+
+def _note_nothing_due(session: Session, scope: Scope, invoice: InvoiceRecord, now: datetime) -> None:
+    """An invoice of which nothing remains to be paid is paid."""
+    if invoice.amount_remaining == from_minor(0, invoice.currency) and invoice.payment_status not in {
+        PaymentStatus.PAID,
+        PaymentStatus.REFUNDED,
+    }:
+        invoices.record_payment_state(
+            session, scope, invoice.id, invoice.amount_paid, PaymentStatus.PAID, now, invoice.payment_details
+        )
