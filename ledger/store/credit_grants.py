@@ -154,8 +154,11 @@ def apply(
     session: Session, scope: Scope, customer_id: str, invoice_id: str, total: Decimal, currency: str, now: datetime
 ) -> tuple[Drawn, ...]:
     """What credit pays of an invoice that is finalized now, drawn. The caller holds the customer."""
-    expire(session, scope, customer_id, now)
-    found = {each.id: each for each in _grants(session, scope, customer_id, currency)}
+    held = _grants(session, scope, customer_id)
+    if any(_is_over(each, now) for each in held):
+        expire(session, scope, customer_id, now)
+        held = _grants(session, scope, customer_id)
+    found = {each.id: each for each in held if each.currency == currency}
     usable = [(each.grant_id, each.remaining) for each in in_order([each.funds for each in found.values()], now)]
     drawn, _ = draw(total, usable, currency)
     for each in drawn:

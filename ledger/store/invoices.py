@@ -52,6 +52,7 @@ __all__ = [
     "LineRecord",
     "PeriodInvoice",
     "create_one_off",
+    "customer_of",
     "cut_drafts",
     "drafts_of",
     "ensure_draft",
@@ -177,7 +178,7 @@ def finalize(
     # The counter is locked before the invoice: of two transactions that finalize several each, one waits for the other,
     # never both. It moves once nothing can refuse any more, so a caller that carries on after an error leaves no gap.
     month = hold_numbers(session, scope, now)
-    customers.hold_customer(session, scope, get_invoice(session, scope, invoice_id).customer_id)
+    customers.hold_customer(session, scope, customer_of(session, scope, invoice_id))
     draft = _locked(session, scope, invoice_id)
     if draft.status != InvoiceStatus.DRAFT:
         raise _not_draft()
@@ -216,7 +217,7 @@ def void(session: Session, scope: Scope, invoice_id: str, now: datetime, reason:
 
     NotFound `invoice_not_found`, Conflict `credit_used` and from INVOICE_MOVES.
     """
-    customers.hold_customer(session, scope, get_invoice(session, scope, invoice_id).customer_id)
+    customers.hold_customer(session, scope, customer_of(session, scope, invoice_id))
     row = _locked(session, scope, invoice_id)
     if row.status != InvoiceStatus.VOID:
         check_move(INVOICE_MOVES, InvoiceStatus(row.status), InvoiceStatus.VOID)
@@ -250,6 +251,14 @@ def get_invoice(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecor
     if row is None:
         raise _missing()
     return with_lines(session, scope, [row])[0]
+
+
+def customer_of(session: Session, scope: Scope, invoice_id: str) -> str:
+    """Whose invoice it is, our id: the customer is held before the invoice. NotFound `invoice_not_found`."""
+    found = session.scalar(select(Invoice.customer_id).where(in_scope(Invoice, scope), Invoice.id == invoice_id))
+    if found is None:
+        raise _missing()
+    return found
 
 
 def hold(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecord:

@@ -57,7 +57,7 @@ def issue_note(session: Session, scope: Scope, wanted: NewCreditNote, actor: str
     `invoice_not_finalized`, `invoice_at_stripe`, `nothing_left`; and the errors of `credited`.
     """
     month = hold_note_numbers(session, scope, now)
-    customers.hold_customer(session, scope, invoices.get_invoice(session, scope, wanted.invoice_id).customer_id)
+    customers.hold_customer(session, scope, invoices.customer_of(session, scope, wanted.invoice_id))
     invoice = invoices.hold(session, scope, wanted.invoice_id)
     made = _worked_out(session, scope, invoice, wanted)
     note = credit_notes.insert_note(

@@ -25,7 +25,7 @@ from billing.ports import (
 )
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, invoices, mappings, payments
+from ledger.store import audit, customers, invoices, mappings, payments
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from ledger.store.payments import PaymentRecord
@@ -52,6 +52,9 @@ def follow(
     seen = link.gateway.get_invoice(provider_invoice_id)
     parts = link.gateway.invoice_payments(provider_invoice_id)
     with ledger.begin() as session:
+        if seen.status == ProviderInvoiceStatus.VOID:
+            # Voiding gives credit back, and a customer is held before their invoice.
+            customers.hold_customer(session, scope, invoices.customer_of(session, scope, invoice_id))
         ours = invoices.get_invoice(session, scope, invoice_id)
         mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
         attempts = _attempts(seen, mapping)

@@ -225,7 +225,7 @@ def _pay_out_of_band(
 
 def _hold(session: Session, scope: Scope, invoice_id: str) -> None:
     """The customer before the invoice, as whoever finalizes does."""
-    customers.hold_customer(session, scope, invoices.get_invoice(session, scope, invoice_id).customer_id)
+    customers.hold_customer(session, scope, invoices.customer_of(session, scope, invoice_id))
     provider_mapping.hold_invoice(session, scope, invoice_id)
 
 

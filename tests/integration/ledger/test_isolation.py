@@ -275,6 +275,7 @@ READS: dict[str, Call] = {
         s, scope, have.subscription.id, JANUARY.start
     ),
     "invoices.get_invoice": lambda s, scope, have: invoices.get_invoice(s, scope, have.invoice.id),
+    "invoices.customer_of": lambda s, scope, have: invoices.customer_of(s, scope, have.invoice.id),
     "invoices.hold": lambda s, scope, have: invoices.hold(s, scope, have.invoice.id),
     "invoice_queries.of_periods": lambda s, scope, have: invoices.of_periods(
         s, scope, [(have.subscription.id, have.invoice.period.start)]

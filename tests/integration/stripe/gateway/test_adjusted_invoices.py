@@ -12,6 +12,7 @@ from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.credit_invoice import NewCreditNote, issue_note, void_note
 from pipelines.steps.finalize_invoice import finalize_invoice
 from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
+from pipelines.steps.pay_invoice import OfflinePayment, record_offline
 from tests.integration.stripe.gateway.world import World
 
 ITEMS = (
@@ -93,3 +94,19 @@ def test_S2_a_credit_note_lowers_what_stripe_asks_for_until_stripe_collects_it(w
     with world.ledger.begin() as session, pytest.raises(Conflict) as not_void:
         void_note(session, world.scope, note.id, "Wrong invoice", "key_1", world.now)
     assert not_void.value.code == "invoice_at_stripe"
+
+
+def test_what_is_paid_offline_beyond_what_stripe_asks_for_is_kept_as_credit_once(world: World) -> None:
+    world.connect()
+    customer = world.customer()
+    invoice = invoice_with_rates(world)
+    world.sync(invoice.id)
+    money = OfflinePayment(invoice.id, Decimal("150.00"), "USD")
+    paid = record_offline(world.ledger, world.scope, world.link(), money, world.now)
+    world.hear()
+    read = world.read_invoice(invoice.id)
+    assert (read.payment_status, read.amount_paid) == ("paid", Decimal("120.01"))
+    with world.ledger.read() as session:
+        (kept,) = credit_grants.list_grants(session, world.scope, customer.id).items
+    assert (kept.amount, kept.source, kept.source_id) == (Decimal("29.99"), "overpayment", paid.id)
+    assert world.charged() == []
