@@ -11,7 +11,7 @@ from ledger.migrate import alembic_config
 from ledger.models import Base
 from tests.support.at_once import Workers, in_threads
 
-REVISIONS = [f"{number:04}" for number in range(1, 20)]
+REVISIONS = [f"{number:04}" for number in range(1, 21)]
 WITHOUT_SCOPE = {"tenants", "environments"}
 
 

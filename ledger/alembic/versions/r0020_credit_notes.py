@@ -8,8 +8,8 @@ from alembic import op
 
 from ledger.types import ExactDecimal, ExactJson, UtcDateTime
 
-revision: str = "0019"
-down_revision: str | None = "0018"
+revision: str = "0020"
+down_revision: str | None = "0019"
 branch_labels: str | None = None
 depends_on: str | None = None
 
