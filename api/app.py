@@ -23,6 +23,7 @@ from api.routes import (
     event_log,
     events,
     features,
+    gates,
     health,
     invoices,
     me,
@@ -65,6 +66,7 @@ _RESOURCES = (
     usage,
     invoices,
     credit_notes,
+    gates,
     runs,
     webhooks,
 )

@@ -13,6 +13,7 @@ from cli import (
     import_command,
     keys,
     migrate,
+    override,
     reconcile,
     stack_commands,
     stripe_sandbox,
@@ -35,6 +36,7 @@ app.command("import")(import_command.import_files)
 app.command("export")(export_command.export_events)
 app.command("backfill")(bill.backfill)
 app.command("bill")(bill.bill)
+app.command("override")(override.override)
 app.command("reconcile")(reconcile.reconcile)
 app.command("doctor")(doctor.doctor)
 app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)

@@ -27,6 +27,7 @@ _OF_QUANTITIES = {
     Gate.QUANTITIES_MATCH_RAW: "Each recorded quantity is what the events say, counted without rollups.",
     Gate.IDENTITIES_COUNT_ONCE: "Everything received before the quantities were read has been compared for duplicates.",
     Gate.EVENTS_ARE_USABLE: "No event of a metered period was left out for a missing or unreadable value.",
+    Gate.AS_EXPECTED: "No quantity has jumped or dropped against those of the periods before.",
 }
 
 
@@ -59,10 +60,15 @@ def rollup_matches_raw(context: dg.AssetCheckExecutionContext, tally: dg.Resourc
 def quantity_gates(
     context: dg.AssetCheckExecutionContext, tally: dg.ResourceParam[Tally]
 ) -> Iterator[dg.AssetCheckResult]:
-    """One look at the events for the three gates of quantities."""
+    """One look at the events for the four gates of quantities."""
     with retried_when_unavailable():
         report = gate_quantities(
-            tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
+            tally.ledger,
+            tally.warehouse,
+            *window_of_tags(context.run.tags),
+            tally.clock(),
+            tally.chosen,
+            tally.expected,
         )
     for gate in _OF_QUANTITIES:
         yield _result(gate, report.of(gate), billable_quantities.key)

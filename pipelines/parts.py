@@ -14,6 +14,7 @@ from ledger.db import Ledger
 from ledger.secretbox import SecretBox
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.connections import Gateways
+from pipelines.steps.expected_quantities import EXPECTED, Expected
 from settings import Settings
 from warehouse_sql.client import Warehouse
 
@@ -32,6 +33,7 @@ class Tally:
     gateways: Gateways
     clock: Callable[[], datetime]
     chosen: Chosen = EVERYTHING
+    expected: Expected = EXPECTED
 
 
 def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
@@ -49,4 +51,5 @@ def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
     box = SecretBox(ring, next(iter(ring)))
     api_base = settings.stripe_api_base or None
     gateways = Gateways(ledger, box, lambda secret_key: StripeGateway(secret_key, api_base))
-    return Tally(ledger, warehouse, gateways, lambda: datetime.now(UTC), chosen)
+    expected = Expected(settings.quantity_periods, settings.quantity_jump, settings.quantity_drop)
+    return Tally(ledger, warehouse, gateways, lambda: datetime.now(UTC), chosen, expected)

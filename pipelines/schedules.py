@@ -10,13 +10,24 @@ from pipelines.assets.stripe import stripe_invoices
 from pipelines.assets.usage import events_reconciled, usage_hourly
 from pipelines.partitions import DAYS
 from pipelines.resources import Tally
-from pipelines.steps.accept_unusable_events import accept_unusable_events
+from pipelines.steps.gate_invoices import Gate
+from pipelines.steps.override_gate import Override, override_gate
 from pipelines.steps.roll_up_usage import rebuild_late_days
 from pipelines.steps.stripe_backlog import follow_all_open
 from pipelines.steps.stripe_sweep import sweep
 from settings import load_settings
 
-__all__ = ["ASSETS", "BILLING_ASSETS", "billing", "jobs", "late_usage", "schedules", "stripe_sweep", "usage"]
+__all__ = [
+    "ASSETS",
+    "BILLING_ASSETS",
+    "billing",
+    "jobs",
+    "late_usage",
+    "override_failed_gate",
+    "schedules",
+    "stripe_sweep",
+    "usage",
+]
 
 BILLING_ASSETS = [billable_quantities, draft_invoices, priced_invoices, finalized_invoices, stripe_invoices]
 USAGE_ASSETS = [events_reconciled, usage_hourly]
@@ -57,12 +68,14 @@ def follow_stripe(context: dg.OpExecutionContext, tally: dg.ResourceParam[Tally]
         raise dg.Failure(f"{len(followed.failures)} environments could not be followed", allow_retries=False)
 
 
-class Acceptance(dg.Config):
-    """Whose invoice, and why its unusable events may stay out of it."""
+class OverrideConfig(dg.Config):
+    """Which gate of whose invoice, who says so, and why."""
 
     tenant_id: str
     environment_id: str
     invoice_id: str
+    gate: str
+    person: str
     reason: str
 
 
@@ -83,19 +96,18 @@ def rebuild_days(context: dg.OpExecutionContext, tally: dg.ResourceParam[Tally])
             )
 
 
-@dg.op(description="Accepts the unusable events that hold an invoice; the next run of its billing day finalizes it.")
-def accept_events(context: dg.OpExecutionContext, config: Acceptance, tally: dg.ResourceParam[Tally]) -> None:
-    """Writes the acceptance and its reason to the audit log."""
+@dg.op(description="Overrides one gate of one invoice; the next run of its billing day finalizes it.")
+def override(context: dg.OpExecutionContext, config: OverrideConfig, tally: dg.ResourceParam[Tally]) -> None:
+    """Writes person and reason to the audit log."""
+    said = Override(config.person, config.reason, f"dagster run {context.run_id}")
     scope = Scope(config.tenant_id, config.environment_id)
-    actor = f"dagster run {context.run_id}"
-    count = accept_unusable_events(tally.ledger, scope, config.invoice_id, actor, config.reason, tally.clock())
-    context.log.info("accepted %d events", count)
+    override_gate(tally.ledger, scope, config.invoice_id, Gate(config.gate), said, tally.clock())
 
 
-@dg.job(description="Bill an invoice although some of its events have no usable value.")
-def accept_unusable() -> None:
-    """The acceptance alone."""
-    accept_events()
+@dg.job(description="Bill an invoice although a gate has refused it: a named person says so, with a reason.")
+def override_failed_gate() -> None:
+    """The override alone."""
+    override()
 
 
 @dg.job(description="Builds the rollups of days that got late events or corrections.")
@@ -144,5 +156,5 @@ def daily_reconciliation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     return dg.RunRequest(run_key=f"reconcile:{context.scheduled_execution_time.isoformat()}")
 
 
-jobs = (usage, billing, reconciliation, late_usage, accept_unusable, stripe_sweep, stripe_follow_up)
+jobs = (usage, billing, reconciliation, late_usage, override_failed_gate, stripe_sweep, stripe_follow_up)
 schedules = (hourly_follow_up, daily_reconciliation)

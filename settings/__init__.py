@@ -4,6 +4,7 @@ Only composition roots read them (the API's wiring, the pipelines' resources, th
 everything below receives values. Every field stands in ``.env.example``; a test keeps the two in step.
 """
 
+from decimal import Decimal
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -39,6 +40,12 @@ class Settings(BaseSettings):
     automatic_billing: bool = Field(
         default=False, description="Whether periods are billed by themselves from the first start on."
     )
+
+    quantity_periods: int = Field(
+        default=3, ge=0, le=24, description="Earlier periods that a quantity is compared with."
+    )
+    quantity_jump: Decimal = Field(default=Decimal(10), ge=0, description="So many times the usual holds an invoice.")
+    quantity_drop: Decimal = Field(default=Decimal(10), ge=0, description="So small a part of it does; 0 for neither.")
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, gt=0, description="Largest request body as sent.")
     max_decompressed_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="Largest body after decompression.")

@@ -33,6 +33,7 @@ ALL_SCOPES = frozenset(
         "subscriptions:write",
         "invoices:read",
         "invoices:write",
+        "gates:override",
         "payments:read",
         "payments:write",
         "connections:read",

@@ -1,5 +1,6 @@
 """Billable quantities of a subscription's period, one per usage price and the time that it bills there."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +52,16 @@ def quantities_of(session: Session, scope: Scope, subscription_id: str, period_s
     """The quantities of one period, by price id and start."""
     rows = select(Quantity).where(_of_period(scope, subscription_id, period_start))
     return [_record(row) for row in session.scalars(rows.order_by(Quantity.price_id, Quantity.segment_start))]
+
+
+def quantities_before(
+    session: Session, scope: Scope, subscription_id: str, period_start: datetime, price_ids: Collection[str]
+) -> list[QuantityRecord]:
+    """The quantities of these prices in earlier periods of a subscription, the latest first."""
+    of_subscription = and_(in_scope(Quantity, scope), Quantity.subscription_id == subscription_id)
+    earlier = and_(Quantity.period_start < period_start, Quantity.price_id.in_(list(price_ids)))
+    rows = select(Quantity).where(of_subscription, earlier)
+    return [_record(row) for row in session.scalars(rows.order_by(Quantity.period_start.desc(), Quantity.price_id))]
 
 
 def _of_period(scope: Scope, subscription_id: str, period_start: datetime) -> ColumnElement[bool]:

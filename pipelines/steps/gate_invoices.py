@@ -5,7 +5,7 @@ finalizing asks for a passed result of each of them with the hash that holds at 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -26,12 +26,14 @@ from pipelines.steps.isolation import Failure
 from pipelines.steps.plan_prices import Catalog, Part
 
 __all__ = [
-    "ACCEPTED",
+    "QUANTITY_GATES",
     "Corrections",
     "Gate",
     "GateReport",
     "Outcome",
     "invoice_hash",
+    "override_hash",
+    "override_of",
     "quantities_hash",
     "reasons_to_hold",
     "reasons_to_hold_one_off",
@@ -40,19 +42,17 @@ __all__ = [
 
 
 class Gate(StrEnum):
-    """Three look at a period's quantities, one at its invoice; `finalize` is the verdict of them all."""
+    """Four look at a period's quantities, one at its invoice; `finalize` is the verdict of them all."""
 
     QUANTITIES_MATCH_RAW = "quantities_match_raw"
     IDENTITIES_COUNT_ONCE = "identities_count_once"
     EVENTS_ARE_USABLE = "usage_events_are_usable"
+    AS_EXPECTED = "quantities_as_expected"
     TOTALS_MATCH_LINES = "totals_match_lines"
     FINALIZE = "finalize"
 
 
-# Stored like a gate's result: that a person accepts the unusable events of a period, as many as there were then.
-ACCEPTED = "unusable_events_accepted"
-
-_OF_QUANTITIES = (Gate.QUANTITIES_MATCH_RAW, Gate.IDENTITIES_COUNT_ONCE, Gate.EVENTS_ARE_USABLE)
+QUANTITY_GATES = (Gate.QUANTITIES_MATCH_RAW, Gate.IDENTITIES_COUNT_ONCE, Gate.EVENTS_ARE_USABLE, Gate.AS_EXPECTED)
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,23 @@ def invoice_hash(invoice: InvoiceRecord) -> str:
     )
 
 
-def store_outcome(session: Session, outcome: Outcome, now: datetime) -> None:
-    """Keep a result, over an earlier one of the same gate and subject."""
+def override_of(gate: Gate) -> str:
+    """The name under which a person's word about a gate is kept, like a gate's result."""
+    return f"override:{gate.value}"
+
+
+def override_hash(outcome: Outcome) -> str:
+    """Stands for what a person has overridden: exactly these problems, found on exactly this."""
+    return content_hash([outcome.subject_hash, outcome.detail.get("problems", [])])
+
+
+def store_outcome(session: Session, outcome: Outcome, now: datetime) -> Outcome:
+    """Keep a result, over an earlier one of the same gate and subject; passed where a person has overridden it."""
+    if not outcome.passed:
+        found = gates.list_results(session, outcome.scope, gate=override_of(outcome.gate), subject=outcome.subject)
+        if found and found[0].subject_hash == override_hash(outcome):
+            said = {"overridden_by": found[0].detail["person"], "reason": found[0].detail["reason"]}
+            outcome = replace(outcome, passed=True, detail={**outcome.detail, **said})
     gates.put_result(
         session,
         outcome.scope,
@@ -152,6 +167,7 @@ def store_outcome(session: Session, outcome: Outcome, now: datetime) -> None:
         outcome.detail,
         now,
     )
+    return outcome
 
 
 def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord, catalog: Catalog) -> list[str]:
@@ -173,7 +189,7 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord, catalog:
         if corrections.applied < corrections.decided:
             reasons.append("a correction of the customer's events is not applied yet")
         looked_at = quantities_hash(recorded, corrections)
-        wanted = [*((gate, due.subject, looked_at) for gate in _OF_QUANTITIES), *wanted]
+        wanted = [*((gate, due.subject, looked_at) for gate in QUANTITY_GATES), *wanted]
     for gate, subject, subject_hash in wanted:
         found = gates.list_results(session, due.scope, gate=gate.value, subject=subject)
         reason = _reason(gate, found[0] if found else None, subject_hash)

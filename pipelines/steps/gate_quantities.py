@@ -11,14 +11,13 @@ from sqlalchemy.orm import Session
 
 from billing.errors import TallyError
 from billing.exact import canonical
-from billing.invoice import content_hash
 from ledger.db import Ledger
-from ledger.store import customers, gates, quantities
+from ledger.store import customers, quantities
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, billing_day
 from pipelines.steps.chosen import EVERYTHING, Chosen
+from pipelines.steps.expected_quantities import EXPECTED, Expected, surprises
 from pipelines.steps.gate_invoices import (
-    ACCEPTED,
     Corrections,
     Gate,
     GateReport,
@@ -59,13 +58,21 @@ class _Seen:
 
 
 def gate_quantities(
-    ledger: Ledger, warehouse: Warehouse, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
+    ledger: Ledger,
+    warehouse: Warehouse,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    chosen: Chosen = EVERYTHING,
+    expected: Expected = EXPECTED,
 ) -> GateReport:
-    """Check the quantities of the open periods that end in [start, end), and keep three results for each.
+    """Check the quantities of the open periods that end in [start, end), and keep four results for each.
 
     `quantities_match_raw`: counting the events without rollups gives the recorded quantity, from the same events.
     `identities_count_once`: everything received before the quantity was read has been compared for duplicates.
-    `usage_events_are_usable`: no event that fits a meter was left out for its value, or somebody has accepted that.
+    `usage_events_are_usable`: no event that fits a meter was left out for its value.
+    `quantities_as_expected`: no quantity is far from those of the periods before.
+    What a person has overridden is passed.
     Raises Unavailable when warehouse or ledger is.
     """
     with ledger.read() as session:
@@ -81,10 +88,8 @@ def gate_quantities(
     seen = _Seen(answers.found, answers.errors, reconciled_watermark(warehouse))
 
     def check(session: Session, period: _Looked) -> tuple[Outcome, ...]:
-        outcomes = _outcomes(session, period, seen)
-        for outcome in outcomes:
-            store_outcome(session, outcome, now)
-        return outcomes
+        unexpected = list(surprises(session, period.due, period.recorded, expected))
+        return tuple(store_outcome(session, outcome, now) for outcome in _outcomes(period, seen, unexpected))
 
     checked, not_checked = each_alone(ledger, looked, check, lambda period, error: period.due.failure(error))
     return GateReport(tuple(outcome for outcomes in checked for outcome in outcomes), (*failures, *not_checked))
@@ -110,7 +115,7 @@ def _look(session: Session, catalog: Catalog, due: Due) -> _Looked:
     return _Looked(due, tuple(recorded), known, wanted, tuple(missing), Corrections.of(session, due))
 
 
-def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, ...]:
+def _outcomes(period: _Looked, seen: _Seen, unexpected: list[str]) -> tuple[Outcome, ...]:
     looked_at = quantities_hash(period.recorded, period.corrections)
     raw: dict[str, Quantity] = {}
     for key, wanted in period.wanted.items():
@@ -118,8 +123,6 @@ def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, 
             raise seen.errors[wanted]
         raw[key] = seen.raw[wanted]
     unusable = {key: quantity.unusable for key, quantity in raw.items() if quantity.unusable}
-    acceptance_hash = content_hash([looked_at, unusable])
-    accepted = gates.passed(session, period.due.scope, ACCEPTED, period.due.subject, acceptance_hash)
     problems = {
         Gate.QUANTITIES_MATCH_RAW: _differences(period, raw),
         Gate.IDENTITIES_COUNT_ONCE: [
@@ -127,9 +130,8 @@ def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, 
             for record in period.recorded
             if record.watermark > seen.reconciled
         ],
-        Gate.EVENTS_ARE_USABLE: []
-        if accepted
-        else [f"{key}: {count} events without a usable value" for key, count in unusable.items()],
+        Gate.EVENTS_ARE_USABLE: [f"{key}: {count} events without a usable value" for key, count in unusable.items()],
+        Gate.AS_EXPECTED: unexpected,
     }
     return tuple(
         Outcome(
@@ -138,7 +140,7 @@ def _outcomes(session: Session, period: _Looked, seen: _Seen) -> tuple[Outcome, 
             period.due.subject,
             looked_at,
             not found,
-            {"problems": found, "unusable": unusable, "acceptance_hash": acceptance_hash},
+            {"problems": found, "unusable": unusable},
         )
         for gate, found in problems.items()
     )

@@ -36,8 +36,7 @@ def gate_totals(
         # Read again: another run may have priced it since the drafts were listed.
         invoice = invoices.get_invoice(session, scope, listed.id)
         outcome = _outcome(scope, invoice, list(_problems(session, catalog, scope, invoice)))
-        store_outcome(session, outcome, now)
-        return outcome
+        return store_outcome(session, outcome, now)
 
     outcomes, failures = each_alone(ledger, drafts, check, draft_failure)
     return GateReport(tuple(outcomes), tuple(failures))

@@ -188,6 +188,10 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "change_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}", {"tax_rate_ids": []}),
         "finalize_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/finalize"),
         "void_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/void", {"reason": "mine"}),
+        "list_gates": Attempt(f"/api/v1/invoices/{ids['invoice']}/gates"),
+        "override_gate": Attempt(
+            f"/api/v1/invoices/{ids['invoice']}/gates/totals_match_lines/override", {"person": "Me", "reason": "mine"}
+        ),
         "explain_line": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/explain"),
         "list_line_events": Attempt(f"/api/v1/invoices/{ids['invoice']}/lines/{ids['line']}/events"),
         "recompute_invoice": Attempt(f"/api/v1/invoices/{ids['invoice']}/recompute"),

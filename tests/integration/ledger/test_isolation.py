@@ -271,6 +271,9 @@ READS: dict[str, Call] = {
         s, scope, [have.correction.event_key]
     ),
     "event_corrections.state_of": lambda s, scope, _: any(event_corrections.state_of(s, scope, "acme", JANUARY.end)),
+    "quantities.quantities_before": lambda s, scope, have: quantities.quantities_before(
+        s, scope, have.subscription.id, FEBRUARY.start, [have.price.id]
+    ),
     "quantities.quantities_of": lambda s, scope, have: quantities.quantities_of(
         s, scope, have.subscription.id, JANUARY.start
     ),

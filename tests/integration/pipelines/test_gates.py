@@ -1,16 +1,31 @@
 """What holds an invoice holds that invoice, says why, and lets the others go (M6)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from sqlalchemy import update
 
+from billing.errors import Conflict, GateFailed
 from billing.invoice import InvoiceStatus
 from ledger.models import Subscription
 from ledger.store import audit
-from pipelines.schedules import accept_unusable
+from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.assets.daily import CODE_VERSION
+from pipelines.day_range import partition_tags, window_of_tags
+from pipelines.schedules import override_failed_gate
+from pipelines.steps.collect_quantities import collect_quantities
+from pipelines.steps.draft_invoices import draft_invoices
+from pipelines.steps.expected_quantities import EXPECTED, Expected
+from pipelines.steps.finalize_invoice import finalize_invoice
+from pipelines.steps.finalize_invoices import Finalized, finalize_invoices
+from pipelines.steps.gate_invoices import Gate
+from pipelines.steps.gate_quantities import gate_quantities
+from pipelines.steps.gate_totals import gate_totals
+from pipelines.steps.override_gate import Override, gates_of, override_gate
+from pipelines.steps.price_invoices import price_invoices
 from tests.integration.pipelines.stage import BILLING, BILLING_DAY, Shop, Stage, checks_of, metadata_of
 
 
@@ -81,14 +96,16 @@ def test_U3_unusable_events_hold_their_invoice_until_somebody_accepts_them(stage
     assert stage.invoices(shop, good)[0].total == Decimal("7.50")
     (held,) = stage.invoices(shop, bad)
     assert held.status == InvoiceStatus.DRAFT
-    accepted = accept_unusable.execute_in_process(
+    overridden = override_failed_gate.execute_in_process(
         run_config={
             "ops": {
-                "accept_events": {
+                "override": {
                     "config": {
                         "tenant_id": shop.scope.tenant_id,
                         "environment_id": shop.scope.environment_id,
                         "invoice_id": held.id,
+                        "gate": "usage_events_are_usable",
+                        "person": "Dana Smith",
                         "reason": "agreed with the customer",
                     }
                 }
@@ -96,14 +113,102 @@ def test_U3_unusable_events_hold_their_invoice_until_somebody_accepts_them(stage
         },
         resources={"tally": stage.tally},
     )
-    assert accepted.success
+    assert overridden.success
     stage.now += timedelta(hours=1)
     stage.bill_by_steps()
     (final,) = stage.invoices(shop, bad)
     assert (final.status, final.total) == (InvoiceStatus.FINALIZED, Decimal("7.50"))
     with stage.ledger.read() as session:
         actions = [entry.action for entry in audit.list_entries(session, shop.scope, entity_id=final.id).items]
-    assert actions == ["invoice.finalized", "invoice.unusable_events_accepted"]
+    assert actions == ["invoice.finalized", "invoice.gate_overridden"]
+
+
+DECISION = Override("Dana Smith", "a load test, ticket 4711", "key_1")
+
+
+def billed_months(stage: Stage, shop: Shop, requests: Sequence[int]) -> SubscriptionRecord:
+    """A customer since July with so many requests in each month up to October, the months before it billed."""
+    subscription = stage.subscribe(shop, start_date=datetime(2024, 7, 1, tzinfo=UTC))
+    october = stage.now
+    for number, count in enumerate(requests):
+        stage.send(shop, count, first=1000 * number, at=datetime(2024, 7 + number, 15, tzinfo=UTC))
+    for month in (8, 9, 10):
+        stage.now = datetime(2024, month, 1, 2, tzinfo=UTC)
+        bill_steps(stage, stage.now.date())
+    stage.now = october
+    return subscription
+
+
+def bill_steps(stage: Stage, day: date, expected: Expected = EXPECTED) -> Finalized:
+    start, end = window_of_tags(partition_tags(day, day))
+    collect_quantities(stage.ledger, stage.warehouse, start, end, stage.now)
+    gate_quantities(stage.ledger, stage.warehouse, start, end, stage.now, expected=expected)
+    draft_invoices(stage.ledger, start, end, stage.now)
+    price_invoices(stage.ledger, start, end, stage.now, CODE_VERSION)
+    gate_totals(stage.ledger, start, end, stage.now)
+    return finalize_invoices(stage.ledger, start, end, stage.now)
+
+
+@pytest.mark.parametrize(
+    ("requests", "said"),
+    [
+        ([120, 100, 110, 1100], "1100, and 110 in the periods before: a jump of 10 times or more"),
+        ([120, 100, 110, 11], "11, and 110 in the periods before: a drop to a part of 10 or less"),
+        ([120, 100, 110, 0], "0, and 110 in the periods before: a drop to a part of 10 or less"),
+        ([120, 100, 110, 1099], None),
+        ([120, 100, 110, 12], None),
+        ([9, 9, 9, 90], None),
+    ],
+    ids=["jump", "drop", "to nothing", "large", "small", "few events"],
+)
+def test_a_quantity_out_of_the_ordinary_holds_its_invoice(stage: Stage, requests: list[int], said: str | None) -> None:
+    billed_months(stage, stage.shop(), requests)
+    done = bill_steps(stage, BILLING_DAY)
+    assert [said in "; ".join(held.reasons) for held in done.held if said] == ([] if said is None else [True])
+    assert len(done.invoices) == (1 if said is None else 0)
+
+
+def test_thresholds_can_be_turned_off(stage: Stage) -> None:
+    billed_months(stage, stage.shop(), [120, 100, 110, 1100])
+    assert len(bill_steps(stage, BILLING_DAY, Expected(jump=Decimal(0))).invoices) == 1
+
+
+def test_M6_a_named_person_overrides_exactly_what_a_gate_has_found(stage: Stage) -> None:
+    shop = stage.shop()
+    subscription = billed_months(stage, shop, [120, 100, 110, 1100])
+    (held,) = bill_steps(stage, BILLING_DAY).held
+    with pytest.raises(Conflict, match="does not hold"):
+        override_gate(stage.ledger, shop.scope, held.invoice_id, Gate.TOTALS_MATCH_LINES, DECISION, stage.now)
+    override_gate(stage.ledger, shop.scope, held.invoice_id, Gate.AS_EXPECTED, DECISION, stage.now)
+    # One more request is another quantity, which nobody has decided about.
+    stage.send(shop, 1, first=9000, at=datetime(2024, 10, 16, tzinfo=UTC))
+    assert len(bill_steps(stage, BILLING_DAY).held) == 1
+    override_gate(stage.ledger, shop.scope, held.invoice_id, Gate.AS_EXPECTED, DECISION, stage.now)
+    (final,) = bill_steps(stage, BILLING_DAY).invoices
+    assert final[1].subscription_id == subscription.id
+    with stage.ledger.read() as session:
+        (finalized, second, first) = audit.list_entries(session, shop.scope, entity_id=held.invoice_id).items
+        results = {found.gate: found for found in gates_of(session, shop.scope, held.invoice_id)}
+    assert (finalized.action, second.action, first.action) == ("invoice.finalized", *["invoice.gate_overridden"] * 2)
+    assert (first.actor, first.detail["person"], first.detail["reason"], len(first.detail["problems"])) == (
+        "key_1",
+        "Dana Smith",
+        "a load test, ticket 4711",
+        1,
+    )
+    assert results["quantities_as_expected"].detail["overridden_by"] == "Dana Smith"
+    with pytest.raises(Conflict, match="finalized"):
+        override_gate(stage.ledger, shop.scope, held.invoice_id, Gate.AS_EXPECTED, DECISION, stage.now)
+
+
+def test_an_overridden_invoice_is_finalized_on_request(stage: Stage) -> None:
+    shop = stage.shop()
+    billed_months(stage, shop, [120, 100, 110, 1100])
+    (held,) = bill_steps(stage, BILLING_DAY).held
+    with pytest.raises(GateFailed, match="a jump of 10 times"):
+        finalize_invoice(stage.ledger, shop.scope, held.invoice_id, "key_1", stage.now)
+    override_gate(stage.ledger, shop.scope, held.invoice_id, Gate.AS_EXPECTED, DECISION, stage.now)
+    assert finalize_invoice(stage.ledger, shop.scope, held.invoice_id, "key_1", stage.now).number is not None
 
 
 def test_one_tenants_broken_subscription_is_listed_and_stops_no_other(stage: Stage) -> None:

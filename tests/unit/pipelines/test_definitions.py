@@ -34,6 +34,7 @@ def test_every_asset_and_check_is_loaded_in_its_group() -> None:
         ("billable_quantities", "quantities_match_raw"),
         ("billable_quantities", "identities_count_once"),
         ("billable_quantities", "usage_events_are_usable"),
+        ("billable_quantities", "quantities_as_expected"),
         ("priced_invoices", "totals_match_lines"),
         ("finalized_invoices", "all_subscriptions_billed"),
     }

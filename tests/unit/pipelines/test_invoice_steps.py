@@ -19,7 +19,7 @@ from ledger.store.price_changes import add_price, archive_price, revise_price
 from pipelines.steps.billing_day import BillingDay, billing_day
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.finalize_invoices import Finalized, finalize_invoices
-from pipelines.steps.gate_invoices import Corrections, Gate, Outcome, quantities_hash, store_outcome
+from pipelines.steps.gate_invoices import QUANTITY_GATES, Corrections, Outcome, quantities_hash, store_outcome
 from pipelines.steps.gate_totals import gate_totals
 from pipelines.steps.price_invoices import price_invoices
 from tests.support.ledger_rows import FEBRUARY, JANUARY, a_customer, a_plan, a_quantity, a_scope, a_subscription
@@ -50,7 +50,7 @@ class Shop:
         )
         with self.ledger.begin() as session:
             quantities.put_quantity(session, self.scope, quantity)
-            for gate in (Gate.QUANTITIES_MATCH_RAW, Gate.IDENTITIES_COUNT_ONCE, Gate.EVENTS_ARE_USABLE):
+            for gate in QUANTITY_GATES:
                 detail = {"problems": [] if passed else ["stored 5, raw 6"]}
                 subject = f"{subscription_id}@2026-01-01T00:00:00Z"
                 store_outcome(
@@ -244,6 +244,7 @@ def test_M6_without_any_gate_nothing_is_finalized(shop: Shop) -> None:
             "quantities_match_raw",
             "identities_count_once",
             "usage_events_are_usable",
+            "quantities_as_expected",
             "totals_match_lines",
         )
     )
