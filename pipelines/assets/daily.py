@@ -1,7 +1,7 @@
 """What all assets share: days as partitions, any range of them in one run, an owner, a version, and retries."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,10 +26,15 @@ def daily_asset(
     group: str,
     description: str,
     kinds: set[str],
+    columns: Mapping[str, tuple[str, str]],
     deps: Sequence[dg.AssetsDefinition] = (),
     pool: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.asset` with the parameters that every asset of the pipeline shares."""
+    """`dg.asset` with the parameters that every asset of the pipeline shares.
+
+    `columns` describes the rows that the asset makes: name -> (type, what it says).
+    """
+    schema = dg.TableSchema([dg.TableColumn(name, kind, said) for name, (kind, said) in columns.items()])
     with warnings.catch_warnings():
         # `backfill_policy` is in beta; without it a backfill of a year is 365 runs.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -40,6 +45,7 @@ def daily_asset(
             deps=deps,
             pool=pool,
             owners=OWNERS,
+            metadata={"dagster/column_schema": schema},
             code_version=CODE_VERSION,
             partitions_def=DAYS,
             backfill_policy=dg.BackfillPolicy.single_run(),

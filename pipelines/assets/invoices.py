@@ -23,6 +23,15 @@ __all__ = ["billable_quantities", "draft_invoices", "finalized_invoices", "price
 @daily_asset(
     group="quantities",
     kinds={"clickhouse", "python"},
+    columns={
+        "subscription_id": ("String", "whose period it is"),
+        "price_id": ("String", "the price that it is for, with its version"),
+        "segment_start": ("DateTime", "the part of the period in which the price bills, up to segment_end"),
+        "quantity": ("Decimal", "what the price is applied to"),
+        "events": ("Integer", "how many events are in it"),
+        "watermark": ("DateTime", "events received up to here are in it"),
+        "quantity_hash": ("String", "stands for everything that was read"),
+    },
     deps=[usage_hourly],
     pool=WAREHOUSE_POOL,
     description=(
@@ -40,6 +49,7 @@ def billable_quantities(
         )
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": done.quantities,
             "due": done.due,
             "settled": done.settled,
             "quantities": done.quantities,
@@ -54,6 +64,12 @@ def billable_quantities(
 @daily_asset(
     group="invoices",
     kinds={"python"},
+    columns={
+        "id": ("String", "inv_…"),
+        "subscription_id": ("String", "one invoice for each period of it"),
+        "period_end": ("DateTime", "lies on the billing day"),
+        "status": ("String", "draft"),
+    },
     deps=[billable_quantities],
     description="One draft for each period ending on this day; a period that has an invoice keeps it.",
 )
@@ -64,6 +80,7 @@ def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Ta
         done = make_drafts(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(done.created),
             "due": done.due,
             "created": len(done.created),
             "already drafts": done.already_drafts,
@@ -78,6 +95,12 @@ def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Ta
 @daily_asset(
     group="invoices",
     kinds={"python"},
+    columns={
+        "id": ("String", "inv_…"),
+        "lines": ("List", "price version, quantity, tiers and amount of each"),
+        "total": ("Decimal", "in the currency of the invoice"),
+        "inputs_hash": ("String", "stands for everything that it was made from"),
+    },
     deps=[draft_invoices, billable_quantities],
     description=(
         "The drafts with their lines: the prices in force when the period began, applied to the recorded quantities. "
@@ -95,6 +118,7 @@ def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
         totals[invoice.currency].append(invoice.total)
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(done.invoices),
             "priced": len(done.invoices),
             "changed": sum(invoice.changed for invoice in done.invoices),
             "failed": len(done.failures),
@@ -121,6 +145,12 @@ def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
 @daily_asset(
     group="invoices",
     kinds={"python"},
+    columns={
+        "id": ("String", "inv_…"),
+        "number": ("String", "given once, in the order of the periods"),
+        "total": ("Decimal", "in the currency of the invoice"),
+        "finalized_at": ("DateTime", "it never changes after that"),
+    },
     deps=[priced_invoices],
     description=(
         "Drafts whose gates have passed get their number and never change again. The stored results of the checks are "
@@ -136,6 +166,7 @@ def finalized_invoices(context: dg.AssetExecutionContext, tally: dg.ResourcePara
         totals[invoice.currency].append(invoice.total)
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(done.invoices),
             "finalized": len(done.invoices),
             "held": len(done.held),
             "failed": len(done.failures),

@@ -17,6 +17,12 @@ __all__ = ["stripe_invoices"]
 @daily_asset(
     group="stripe",
     kinds={"stripe"},
+    columns={
+        "invoice_id": ("String", "inv_…"),
+        "stripe_invoice_id": ("String", "in_…"),
+        "outcome": ("String", "synced, already_synced, refused or failed"),
+        "reason": ("String", "why it was not sent"),
+    },
     deps=[finalized_invoices],
     pool=STRIPE_POOL,
     description=(
@@ -39,6 +45,7 @@ def stripe_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
     skipped = [(scope.tenant_id, scope.environment_id, count) for scope, count in sent.without_connection.items()]
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": outcomes["synced"],
             "synced": outcomes["synced"],
             "already_synced": outcomes["already_synced"],
             "refused": outcomes["refused"],

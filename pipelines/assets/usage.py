@@ -15,6 +15,12 @@ __all__ = ["events_reconciled", "usage_hourly"]
 @daily_asset(
     group="arrivals",
     kinds={"clickhouse"},
+    columns={
+        "customer_id": ("String", "the customer of the event that does not count"),
+        "identity": ("String", "its idempotency key, or its event id where it has none"),
+        "timestamp": ("DateTime64(6)", "when it happened"),
+        "ingested_at": ("DateTime64(6)", "when it was received, after the one that counts"),
+    },
     pool=WAREHOUSE_POOL,
     description=(
         "Every identity counts once: of events that came again at another time, for another customer or with other "
@@ -31,6 +37,7 @@ def events_reconciled(context: dg.AssetExecutionContext, tally: dg.ResourceParam
     shown = ("event_name", "customer_id", "event_id", "timestamp", "ingested_at", "winner_event_id", "winner_timestamp")
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": done.run.duplicates + done.run.conflicts,
             "watermark": done.run.watermark.isoformat(),
             "received": done.run.received,
             "duplicates": done.run.duplicates,
@@ -56,6 +63,16 @@ class RollUp(dg.Config):
 @daily_asset(
     group="usage",
     kinds={"clickhouse"},
+    columns={
+        "meter_id": ("String", "the meter, with its version"),
+        "customer_id": ("String", "whose usage it is, by the caller's own id"),
+        "hour": ("DateTime", "UTC"),
+        "groups": ("Array(String)", "values of the meter's group_by properties"),
+        "matched": ("UInt64", "events that fit the meter's filters"),
+        "usable": ("UInt64", "those of them that have a value"),
+        "total": ("Decimal(76, 24)", "exact sum"),
+        "build": ("UInt64", "the build that the row belongs to"),
+    },
     deps=[events_reconciled],
     pool=WAREHOUSE_POOL,
     description=(

@@ -62,6 +62,14 @@ def test_all_assets_share_days_owner_version_and_single_runs() -> None:
     assert graph.get(dg.AssetKey("stripe_invoices")).pools == {"stripe"}
 
 
+def test_every_asset_names_the_columns_of_its_rows() -> None:
+    graph = defs.get_repository_def().asset_graph
+    for key in graph.materializable_asset_keys:
+        schema = graph.get(key).metadata["dagster/column_schema"]
+        assert schema.columns, key
+        assert all(column.description for column in schema.columns), key
+
+
 def test_the_days_of_two_months_are_one_run_whose_assets_chain() -> None:
     graph = defs.get_repository_def().asset_graph
     order = [sorted(key.to_user_string() for key in level) for level in graph.toposorted_asset_keys_by_level]
