@@ -75,7 +75,7 @@ def test_a_run_is_asked_for_once_runs_for_its_environment_alone_and_is_followed_
     said = [(entry["step"], entry["event"], entry["message"]) for entry in done.log]
     assert ("finalized_invoices", "done", "done") in said
     assert next(message for _, event, message in said if event == "check") == "quantities_match_raw passed"
-    assert any(event == "result" and message.startswith("finalized: 1,") for _, event, message in said)
+    assert any(event == "result" and "finalized: 1," in message for _, event, message in said)
     assert (len(stage.invoices(ours)), stage.invoices(theirs)) == (1, [])
     with stage.ledger.read() as session, pytest.raises(NotFound):
         runs.get_run(session, theirs.scope, wanted.id)
