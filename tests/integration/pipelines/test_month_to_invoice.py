@@ -32,6 +32,7 @@ def test_a_month_of_events_becomes_the_guides_invoice(stage: Stage) -> None:
         "quantities_match_raw": True,
         "identities_count_once": True,
         "usage_events_are_usable": True,
+        "quantities_as_expected": True,
         "totals_match_lines": True,
         "all_subscriptions_billed": True,
     }
