@@ -2,6 +2,7 @@
 
 At a boundary one invoice carries the period that ends and the advance of the one that begins. When that one ends,
 whatever its history has made of it is due, and what was billed in advance is taken off: the difference is one line.
+Where some of an advance that was lowered by a coupon is given back, the same part of what the coupon took off stays.
 """
 
 from collections import defaultdict
@@ -11,10 +12,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from billing.money import from_minor, to_minor
+from billing.exact import EXACT
+from billing.money import from_minor, round_amount, to_minor
 from billing.rating import Rated, TierUse
 
-__all__ = ["Settlement", "advance_key", "is_true_up", "settle", "true_up", "true_up_key"]
+__all__ = ["Settlement", "advance_key", "gives_back", "is_true_up", "settle", "true_up", "true_up_key"]
 
 _TRUE_UP: Final = "~true_up"
 _ZERO: Final = Decimal(0)
@@ -23,10 +25,14 @@ _ONE: Final = Decimal(1)
 
 @dataclass(frozen=True)
 class Settlement:
-    """One price in one period, in amounts of lines: `due` as billing at the end would have it, `billed` in advance."""
+    """One price in one period, in amounts of lines: `due` as billing at the end would have it, `billed` in advance.
+
+    `discount` is what coupons took off the lines that were billed.
+    """
 
     due: tuple[Decimal, ...]
     billed: tuple[Decimal, ...]
+    discount: Decimal = _ZERO
 
     @property
     def is_even(self) -> bool:
@@ -34,28 +40,44 @@ class Settlement:
         return sum(map(Fraction, self.due)) == sum(map(Fraction, self.billed))
 
 
-def settle(due: Iterable[tuple[str, Decimal]], billed: Iterable[tuple[str, Decimal]]) -> dict[str, Settlement]:
-    """Price id -> what of it is due for a period and was billed, each amount given with its price."""
+def settle(due: Iterable[tuple[str, Decimal]], billed: Iterable[tuple[str, Decimal, Decimal]]) -> dict[str, Settlement]:
+    """Price id -> what of it is due for a period and was billed: each amount with its price, a billed one with what
+    coupons took off it.
+    """
     owed: defaultdict[str, list[Decimal]] = defaultdict(list)
     taken: defaultdict[str, list[Decimal]] = defaultdict(list)
-    for amounts, lines in ((owed, due), (taken, billed)):
-        for price_id, amount in lines:
-            amounts[price_id].append(amount)
+    discounts: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for price_id, amount in due:
+        owed[price_id].append(amount)
+    for price_id, amount, discount in billed:
+        taken[price_id].append(amount)
+        discounts[price_id] = EXACT.add(discounts[price_id], discount)
     prices = dict.fromkeys([*owed, *taken])
-    return {each: Settlement(tuple(owed.get(each, ())), tuple(taken.get(each, ()))) for each in prices}
+    return {each: Settlement(tuple(owed[each]), tuple(taken[each]), discounts[each]) for each in prices}
 
 
 def true_up(settlement: Settlement, currency: str) -> Rated:
-    """The line that settles: due less billed. Both are rounded already, so nothing is rounded here.
+    """The line that settles: due less billed, both rounded already. Of what is given back the share is kept that
+    coupons had taken off, rounded once; so nobody gets back more than they paid.
 
+    >>> from dataclasses import replace
     >>> half = Settlement(due=(Decimal("15.50"),), billed=(Decimal("31.00"),))
     >>> line = true_up(half, "USD")
     >>> line.total, [str(row.amount) for row in line.breakdown]
     (Decimal('-15.50'), ['15.50', '-31.00'])
+    >>> line = true_up(replace(half, discount=Decimal("6.20")), "USD")
+    >>> line.total, [str(row.amount) for row in line.breakdown]
+    (Decimal('-12.40'), ['15.50', '-31.00', '3.10'])
     """
     due, billed = _minor(settlement.due, currency), _minor(settlement.billed, currency)
-    amount = from_minor(sum(due) - sum(billed), currency)
+    difference = sum(due) - sum(billed)
     rows = [_row(1, minor, currency) for minor in due] + [_row(-1, minor, currency) for minor in billed]
+    if difference < 0 and settlement.discount:
+        kept = round_amount(Fraction(settlement.discount) * Fraction(-difference, sum(billed)), currency)
+        # A fee and no quantity: it is neither due nor was it billed.
+        rows.append(TierUse(None, _ZERO, _ZERO, kept, kept))
+        difference += to_minor(kept, currency)
+    amount = from_minor(difference, currency)
     return Rated(amount, amount, _ONE, _ONE, tuple(rows), amount, _ZERO, None)
 
 
@@ -72,6 +94,11 @@ def true_up_key(price_id: str) -> str:
 def is_true_up(key: str) -> bool:
     """Whether a line with this key settles what was billed in advance."""
     return key.endswith(_TRUE_UP)
+
+
+def gives_back(key: str, amount: Decimal) -> bool:
+    """Whether a line gives back some of an advance. Coupons leave it alone: it holds what they did to the advance."""
+    return is_true_up(key) and amount < 0
 
 
 def _minor(amounts: Sequence[Decimal], currency: str) -> list[int]:

@@ -56,10 +56,8 @@ def explain_true_up(line: LineDraft, currency: str) -> str:
         difference: -15.50 USD
     """
     code = currency_code(currency)
-    steps = [
-        f"{'due for the period' if row.quantity > 0 else 'billed in advance'}: {format_decimal(row.unit_price)}"
-        for row in line.breakdown
-    ]
+    said = {1: "due for the period", -1: "billed in advance", 0: "taken off that by coupons, for what is given back"}
+    steps = [f"{said[int(row.quantity)]}: {format_decimal(row.unit_price + row.flat_fee)}" for row in line.breakdown]
     return "\n".join([*steps, f"difference: {format_decimal(line.amount)} {code}"])
 
 

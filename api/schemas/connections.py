@@ -47,7 +47,7 @@ class SyncConfig(Model):
     collection: Annotated[Literal["stripe", "manual"], any_case()] | None = Field(
         default=None, description="Whether Stripe charges and retries by itself; it does when left out."
     )
-    days_until_due: Annotated[int, Field(ge=0, le=365)] | None = Field(
+    days_until_due: Annotated[int, Field(strict=True, ge=0, le=365)] | None = Field(
         default=None, description="For `send_invoice`; 30 when left out."
     )
 

@@ -35,9 +35,9 @@ class CouponIn(Model):
     amount_off: DecimalIn | None = Field(default=None, description="Once an invoice; what exceeds it is lost.")
     currency: CurrencyIn | None = None
     duration: DurationName = "once"
-    periods: int | None = Field(default=None, ge=1, le=1200, description="Of a repeating one: how many.")
+    periods: int | None = Field(default=None, strict=True, ge=1, le=1200, description="Of a repeating one: how many.")
     redeem_by: Instant | None = Field(default=None, description="From this moment on it is not given any more.")
-    max_redemptions: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    max_redemptions: int | None = Field(default=None, strict=True, ge=1, le=1_000_000_000)
 
     def terms(self) -> CouponTerms:
         """What it takes off, with the numbers inside the bounds of a decimal."""

@@ -23,7 +23,7 @@ class GrantIn(Model):
     amount: DecimalIn
     currency: CurrencyIn
     source: Annotated[Literal["purchased", "promotional"], any_case()] = "purchased"
-    priority: int = Field(default=100, ge=0, le=1_000_000, description="The smaller one is drawn first.")
+    priority: int = Field(default=100, strict=True, ge=0, le=1_000_000, description="The smaller one is drawn first.")
     effective_at: Instant | None = Field(default=None, description="Now when left out.")
     expires_at: Instant | None = Field(default=None, description="Never when left out.")
     reason: LongText | None = None

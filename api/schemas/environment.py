@@ -19,7 +19,10 @@ class EnvironmentChangesIn(Model):
     billing_grace_seconds: Annotated[
         int,
         Field(
-            ge=0, le=_LONGEST_GRACE, description="So long after its end a period is billed by itself: 31 days at most."
+            strict=True,
+            ge=0,
+            le=_LONGEST_GRACE,
+            description="So long after its end a period is billed by itself: 31 days at most.",
         ),
     ]
 

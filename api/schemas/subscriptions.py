@@ -76,7 +76,7 @@ class SubscriptionIn(Model):
     start_date: Instant | None = Field(default=None, description="Now when left out.")
     end_date: Instant | None = None
     trial_end: Instant | None = Field(default=None, description="Time before it is not billed.")
-    trial_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+    trial_days: Annotated[int, Field(strict=True, ge=1, le=3650)] | None = Field(
         default=None, description="In place of trial_end: whole local days from the start."
     )
     quantities: Quantities = Field(default_factory=list, description="Seats of the plan's flat prices, else 1.")

@@ -13,11 +13,21 @@ from decimal import Decimal
 from billing.adjustments.coupon import take_off
 from billing.adjustments.split import added, split
 from billing.adjustments.tax import exclusive, inclusive
+from billing.advance import gives_back
 from billing.exact import EXACT
 from billing.invoice import LineDraft, Share, total
 from billing.money import from_minor
 
-__all__ = ["Adjusted", "AppliedDiscount", "AppliedTax", "DiscountTerms", "InvoiceTerms", "TaxTerms", "adjust"]
+__all__ = [
+    "Adjusted",
+    "AppliedDiscount",
+    "AppliedTax",
+    "DiscountTerms",
+    "InvoiceTerms",
+    "TaxTerms",
+    "adjust",
+    "discountable",
+]
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,8 @@ class Adjusted:
 def adjust(lines: Sequence[LineDraft], terms: InvoiceTerms, currency: str) -> Adjusted:
     """The invoice that these lines and terms make. What the lines say of an earlier adjustment does not count.
 
-    Discounts only lower a subtotal above zero; taxes follow the sign of what is left. InvalidInput
-    `not_in_minor_units` names a line whose amount is not payable.
+    Discounts only lower what is `discountable`, if that is above zero; taxes follow the sign of what is left.
+    InvalidInput `not_in_minor_units` names a line whose amount is not payable.
     """
     subtotal = total(lines, currency)
     discounts, off_lines, left, by_line = _discounted(subtotal, lines, terms.discounts, currency)
@@ -118,23 +128,36 @@ def adjust(lines: Sequence[LineDraft], terms: InvoiceTerms, currency: str) -> Ad
     )
 
 
+def discountable(lines: Sequence[LineDraft]) -> Decimal:
+    """The sum of the lines that coupons count on: all but those that give back some of an advance."""
+    summed = Decimal(0)
+    for line in lines:
+        if not gives_back(line.key, line.amount):
+            summed = EXACT.add(summed, line.amount)
+    return summed
+
+
 def _discounted(
     subtotal: Decimal, lines: Sequence[LineDraft], discounts: Sequence[DiscountTerms], currency: str
 ) -> tuple[tuple[AppliedDiscount, ...], list[list[Decimal]], Decimal, list[Decimal]]:
     """Each discount, its parts by line, and what is left of the subtotal and of each line."""
-    left, by_line = subtotal, [line.amount for line in lines]
+    base = discountable(lines)
+    counted = [from_minor(0, currency) if gives_back(line.key, line.amount) else line.amount for line in lines]
+    by_line = [line.amount for line in lines]
     applied, shares = [], []
     for each in discounts:
         applies = each.amount_off is None or each.currency == currency
-        if applies and left > 0:
-            off, left = take_off(left, each.percent_off, each.amount_off, currency)
+        if applies and base > 0:
+            off, base = take_off(base, each.percent_off, each.amount_off, currency)
         else:
             off = from_minor(0, currency)
-        parts = split(off, by_line, currency)
+        parts = split(off, counted, currency)
+        counted = [EXACT.subtract(amount, part) for amount, part in zip(counted, parts, strict=True)]
         by_line = [EXACT.subtract(amount, part) for amount, part in zip(by_line, parts, strict=True)]
+        subtotal = EXACT.subtract(subtotal, off)
         applied.append(AppliedDiscount(each, off, applies))
         shares.append(parts)
-    return tuple(applied), shares, left, by_line
+    return tuple(applied), shares, subtotal, by_line
 
 
 def _taxed(

@@ -144,7 +144,7 @@ def _settlements(due: Due, own: Sequence[Part], billed: Sequence[LineRecord] | N
     in_advance = [part for part in own if part.price.record.price.in_advance]
     return settle(
         ((part.price.record.id, amount) for part, amount in _rated(due, in_advance)),
-        ((line.price_id or "", line.amount) for line in billed or ()),
+        ((line.price_id or "", line.amount, line.discount) for line in billed or ()),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms
+from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms, discountable
 from billing.adjustments.coupon import Duration, in_force, within_first
 from billing.invoice import BillingReason, InvoiceStatus, content_hash
 from billing.period import Period
@@ -91,7 +91,7 @@ def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: 
         ):
             return False
         takes_it = currency in {None, other.currency} and in_force(discount.starts_at, discount.ends_at, other.period)
-        if takes_it and other.subtotal > 0 and _place(other) < place:
+        if takes_it and discountable(other.lines) > 0 and _place(other) < place:
             return False
     return True
 

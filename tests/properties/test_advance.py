@@ -46,7 +46,8 @@ def test_advance_and_settlement_sum_to_arrears_for_each_price_and_any_history(
     then = replace(life, history=life.history[:known], end=life.end if end_known else None)
     advance = list(_lines(then, FEBRUARY, amounts, currency))
     arrears = list(_lines(life, FEBRUARY, amounts, currency))
-    settled = {price_id: true_up(settlement, currency) for price_id, settlement in settle(arrears, advance).items()}
+    billed_lines = [(price_id, amount, Decimal(0)) for price_id, amount in advance]
+    settled = {each: true_up(settlement, currency) for each, settlement in settle(arrears, billed_lines).items()}
     billed: defaultdict[str, int] = defaultdict(int)
     for price_id, amount in [*advance, *((each, line.total) for each, line in settled.items())]:
         billed[price_id] += to_minor(amount, currency)
@@ -64,4 +65,4 @@ def test_advance_and_settlement_sum_to_arrears_for_each_price_and_any_history(
 @given(life=LIVES, p=AMOUNTS)
 def test_a_period_that_is_settled_is_even(life: Life, p: Decimal) -> None:
     lines = list(_lines(life, FEBRUARY, {"p": p, "q": p}, "USD"))
-    assert all(settlement.is_even for settlement in settle(lines, lines).values())
+    assert all(settlement.is_even for settlement in settle(lines, ((*line, Decimal(0)) for line in lines)).values())

@@ -13,8 +13,9 @@ import pytest
 from tests.support.api_catalog import catalogue
 from tests.support.api_stack import Stack, Tenant
 
-# Whether schema-valid data is accepted cannot be told from a schema: ids have to exist, tiers have to be in order.
-NOT_TOLD_BY_A_SCHEMA = "positive_data_acceptance"
+# Whether schema-valid data is accepted cannot be told from a schema: ids have to exist, tiers have to be in order. And
+# an event's id may hold slashes: GET events/usage/meter asks for the event of that name, which is not there.
+NOT_TOLD_BY_A_SCHEMA = "positive_data_acceptance,unsupported_method"
 
 
 @pytest.mark.slow

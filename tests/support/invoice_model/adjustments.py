@@ -32,10 +32,18 @@ def spread(whole: Fraction, amounts: Sequence[Fraction], places: int) -> list[Fr
     return shares(whole, [max(Fraction(0), amount * sign) for amount in amounts], places)
 
 
+def discountable(lines: list[Line]) -> list[Line]:
+    """All lines but those that give back some of an advance: what coupons did to it is in them already."""
+    return [line for line in lines if not (line.key.endswith("~true_up") and line.amount < 0)]
+
+
 def apply_discounts(lines: list[Line], discounts: list[Body], currency: str, places: int) -> list[tuple[str, Fraction]]:
     """In the order in which they were attached, each on what the one before left, never below nothing; an amount in
     another currency does not apply, one that exceeds what is left is capped. A percentage is rounded once."""
     applied = []
+    for line in lines:
+        line.discounts = {discount["id"]: Fraction(0) for discount in discounts}
+    lines = discountable(lines)
     for discount in discounts:
         left = max(Fraction(0), sum((line.amount - line.discount for line in lines), Fraction(0)))
         if "percent_off" in discount:
@@ -102,9 +110,9 @@ def apply_credits(total: Fraction, grants: list[Body], currency: str, at: dateti
 
 
 def in_scope(discount: Body, before: list[Fraction], periods: int) -> bool:
-    """Whether a discount applies to an invoice of a subscription with the subtotals of those `before` it, and so many
-    `periods` before its own: `once` is the first with something to pay (it stands with nothing on those before that),
-    `repeating` all invoices of the first so many periods, `forever` all."""
+    """Whether a discount applies to an invoice of a subscription with the discountable sums of those `before` it, and
+    so many `periods` before its own: `once` is the first with something to pay (it stands with nothing on those before
+    that), `repeating` all invoices of the first so many periods, `forever` all."""
     match discount.get("duration", "once"):
         case "once":
             return all(one <= 0 for one in before)

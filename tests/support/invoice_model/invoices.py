@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
-from tests.support.invoice_model.adjustments import apply_credits, apply_discounts, apply_taxes, in_scope
+from tests.support.invoice_model.adjustments import (
+    apply_credits,
+    apply_discounts,
+    apply_taxes,
+    discountable,
+    in_scope,
+)
 from tests.support.invoice_model.lines import Line, lines, true_ups
 from tests.support.invoice_model.periods import Body, Span, end_of, grid_periods, instant, known, segments
 from tests.support.price_model import EXPONENTS
@@ -58,13 +64,17 @@ def advance_lines(case: Body, grid: Span, at: datetime) -> list[Line]:
 
 
 def unadjusted(
-    case: Body, until: datetime, priced_at: Callable[[datetime], datetime] = lambda due: due
+    case: Body,
+    until: datetime,
+    priced_at: Callable[[datetime], datetime] = lambda due: due,
+    adjust: Callable[[Invoice], object] = lambda invoice: invoice,
 ) -> list[Invoice]:
     """Every invoice that falls due by `until`, each priced at `priced_at` of the moment when it falls due.
 
     The start invoice holds the first period's advance prices and is not made when nothing is due in advance. The
     invoice of a period is due when the period ends, which is the subscription's end where that comes first; it holds
-    the period's usage and arrears, what the advance was wrong by, and the next period's advance.
+    the period's usage and arrears, what the advance was wrong by, and the next period's advance. `adjust` is told each
+    of them before the next one is made.
     """
     subscription, history = case["subscription"], case.get("history", [])
     start = instant(subscription["start"])
@@ -76,6 +86,7 @@ def unadjusted(
     if any(line.amount for line in billed) and start <= until:
         first = grid.within(start, end_of(subscription, known(history, now)))
         found.append(Invoice("subscription_start", first, start, billed))
+        adjust(found[-1])
     while True:
         period = grid.within(start, end_of(subscription, known(history, priced_at(grid.end))))
         if period.start >= period.end or period.end > until:
@@ -83,10 +94,11 @@ def unadjusted(
         now = priced_at(period.end)
         cut = segments(subscription, known(history, now), grid)
         made = lines(case, cut, grid, advance=False)
-        made += true_ups(lines(case, cut, grid, advance=True), billed, period)
+        made += true_ups(lines(case, cut, grid, advance=True), billed, period, EXPONENTS[case["currency"]])
         grid = next(periods)
         billed = advance_lines(case, grid, now)
         found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed]))
+        adjust(found[-1])
 
 
 def adjusted(case: Body, invoice: Invoice, discounts: list[Body]) -> Invoice:
@@ -102,11 +114,12 @@ def adjusted(case: Body, invoice: Invoice, discounts: list[Body]) -> Invoice:
 
 def invoices(case: Body, until: str) -> list[Invoice]:
     """What the subscription is billed by `until`. Grants are not drawn down from one invoice to the next."""
-    found = unadjusted(case, instant(until))
     before: list[Invoice] = []
-    for invoice in found:
-        subtotals = [one.subtotal for one in before]
+
+    def adjust(invoice: Invoice) -> None:
+        sums = [sum((line.amount for line in discountable(one.lines)), Fraction(0)) for one in before]
         periods = len({one.period.start for one in before if one.period.start < invoice.period.start})
-        adjusted(case, invoice, [one for one in case.get("discounts", []) if in_scope(one, subtotals, periods)])
+        adjusted(case, invoice, [one for one in case.get("discounts", []) if in_scope(one, sums, periods)])
         before.append(invoice)
-    return found
+
+    return unadjusted(case, instant(until), adjust=adjust)

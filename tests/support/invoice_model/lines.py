@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tests.support.invoice_model.periods import Body, Segment, Span, Terms, instant
-from tests.support.price_model import EXPONENTS, Row, billable_quantity, charge, line_amount, rows
+from tests.support.price_model import EXPONENTS, Row, billable_quantity, charge, line_amount, rounded, rows
 
 
 @dataclass
@@ -176,12 +176,17 @@ def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> lis
     return made
 
 
-def true_ups(due: list[Line], billed: list[Line], grid: Span) -> list[Line]:
-    """Per advance price one line with due - billed where the two differ: due by the history as it now stands."""
+def true_ups(due: list[Line], billed: list[Line], grid: Span, places: int) -> list[Line]:
+    """Per advance price one line with due - billed where the two differ: due by the history as it now stands. What is
+    given back is less by the share of it that coupons had taken off, rounded once."""
     made = []
     for price_id in dict.fromkeys(line.price_id for line in (*due, *billed)):
-        difference = sum((line.amount for line in due if line.price_id == price_id), Fraction(0))
-        difference -= sum((line.amount for line in billed if line.price_id == price_id), Fraction(0))
+        paid_for = [line for line in billed if line.price_id == price_id]
+        gross = sum((line.amount for line in paid_for), Fraction(0))
+        difference = sum((line.amount for line in due if line.price_id == price_id), Fraction(0)) - gross
         if difference:
-            made.append(Line(f"{price_id}~true_up", price_id, grid, Fraction(1), difference, difference))
+            taken_off = sum((line.discount for line in paid_for), Fraction(0))
+            kept = rounded(taken_off * -difference / gross, places) if difference < 0 else Fraction(0)
+            amount = difference + kept
+            made.append(Line(f"{price_id}~true_up", price_id, grid, Fraction(1), amount, amount))
     return made

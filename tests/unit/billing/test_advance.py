@@ -57,10 +57,35 @@ def test_what_is_due_less_what_was_billed_is_one_line(
     assert all(row.quantity * row.unit_price == row.amount for row in line.breakdown)
 
 
+@pytest.mark.parametrize(
+    ("currency", "due", "billed", "discount", "amount"),
+    [
+        # Half off 30.00, cancelled after one of thirty days: 15.00 were paid, 0.50 of them are used.
+        ("USD", ["1.00"], ["30.00"], "15.00", "-14.50"),
+        ("USD", [], ["30.00"], "30.00", "0.00"),
+        ("USD", ["10.00"], ["20.00", "10.00"], "10.00", "-13.33"),
+        ("JPY", ["1"], ["1000"], "333", "-666"),
+        # More is due than was billed: what comes on top is discounted by the coupons of its own invoice.
+        ("USD", ["40.00"], ["30.00"], "15.00", "10.00"),
+    ],
+)
+def test_nobody_gets_back_more_than_was_paid_for_an_advance_with_a_coupon(
+    currency: str, due: list[str], billed: list[str], discount: str, amount: str
+) -> None:
+    settlement = Settlement(tuple(map(Decimal, due)), tuple(map(Decimal, billed)), Decimal(discount))
+    line = true_up(settlement, currency)
+    assert (line.total, line.unrounded) == (Decimal(amount), Decimal(amount))
+    assert sum(row.amount for row in line.breakdown) == Decimal(amount)
+    assert all(row.quantity * row.unit_price + row.flat_fee == row.amount for row in line.breakdown)
+
+
 def test_amounts_are_settled_price_by_price() -> None:
-    found = settle([("a", Decimal(1)), ("b", Decimal(2)), ("a", Decimal(3))], [("a", Decimal(4)), ("c", Decimal(5))])
+    found = settle(
+        [("a", Decimal(1)), ("b", Decimal(2)), ("a", Decimal(3))],
+        [("a", Decimal(4), Decimal(1)), ("c", Decimal(5), Decimal(0)), ("a", Decimal(0), Decimal(2))],
+    )
     assert found == {
-        "a": Settlement((Decimal(1), Decimal(3)), (Decimal(4),)),
+        "a": Settlement((Decimal(1), Decimal(3)), (Decimal(4), Decimal(0)), Decimal(3)),
         "b": Settlement((Decimal(2),), ()),
         "c": Settlement((), (Decimal(5),)),
     }
