@@ -91,9 +91,14 @@ def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: 
         ):
             return False
         takes_it = currency in {None, other.currency} and in_force(discount.starts_at, discount.ends_at, other.period)
-        if takes_it and discountable(other.lines) > 0 and _place(other) < place:
+        if takes_it and _place(other) < place and _has_discountable(session, scope, other):
             return False
     return True
+
+
+def _has_discountable(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
+    """`invoice` is without its lines; a subtotal above zero says enough, as what lowers it is left out of the sum."""
+    return invoice.subtotal > 0 or discountable(invoices.get_invoice(session, scope, invoice.id).lines) > 0
 
 
 def _place(billed: Billed | InvoiceRecord) -> tuple[datetime, datetime, str]:

@@ -228,7 +228,7 @@ def test_a_one_off_invoice_that_its_gate_refuses_takes_no_number(ledger: Ledger)
         session.execute(update(Invoice).where(Invoice.id == wrong.id).values(tampered))
     with pytest.raises(GateFailed) as refused:
         finalize_invoice(ledger, scope, wrong.id, "key_1", NOW)
-    assert "the lines sum to 5.00, the total is 9.99" in refused.value.detail
+    assert "total: the lines make 5.00, the invoice says 9.99" in refused.value.detail
     with ledger.read() as session:
         (verdict,) = gates.list_results(session, scope, gate="finalize", subject=wrong.id)
     assert not verdict.passed
