@@ -4,10 +4,11 @@ Amounts are gross: what the customer pays for a line, less its discounts and wit
 that, over all notes of an invoice, the parts never exceed what the lines say, to the last unit.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from billing.adjustments.split import added, split
 from billing.errors import Conflict, InvalidInput
@@ -15,7 +16,20 @@ from billing.exact import EXACT
 from billing.invoice import Share
 from billing.money import allocate, from_minor, round_amount, to_minor
 
-__all__ = ["CreditableLine", "CreditedLine", "LineAmount", "Settlement", "credited", "note_number", "settle"]
+__all__ = [
+    "CreditableLine",
+    "CreditedLine",
+    "LineAmount",
+    "Settlement",
+    "credited",
+    "credited_before_settlement",
+    "less",
+    "note_number",
+    "settle",
+    "without",
+]
+
+_ZERO: Final = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -42,12 +56,17 @@ class LineAmount(NamedTuple):
 
 @dataclass(frozen=True)
 class CreditedLine:
-    """A line of a note: `amount` is gross, `taxes` are the parts that go along, on top or inclusive."""
+    """A line of a note: `amount` is gross, `taxes` are the parts that go along, on top or inclusive.
+
+    `settled` says that the line billed a period in advance whose settlement was final when the note was issued, and so
+    does not know of it.
+    """
 
     line_id: str
     amount: Decimal
     net: Decimal
     taxes: tuple[Share, ...]
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,41 @@ def credited(
     if total > whole:
         raise _over("lines", whole, currency)
     return tuple(_part(line, wanted[line.line_id], currency) for line in lines if wanted.get(line.line_id))
+
+
+def less(line: CreditableLine, part: CreditedLine) -> CreditableLine:
+    """What is left of a line after a note."""
+    gone = {tax.id: tax.amount for tax in part.taxes}
+    taxes = tuple(Share(tax.id, EXACT.subtract(tax.amount, gone.get(tax.id, _ZERO))) for tax in line.taxes)
+    return replace(line, net=EXACT.subtract(line.net, part.net), taxes=taxes)
+
+
+def credited_before_settlement(parts: Iterable[CreditedLine]) -> dict[str, Decimal]:
+    """Line id -> the net that notes took off a line that bills in advance while its period was not settled."""
+    found: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for part in parts:
+        if not part.settled:
+            found[part.line_id] = EXACT.add(found[part.line_id], part.net)
+    return found
+
+
+def without(lines: Sequence[CreditableLine], net: Decimal, currency: str) -> tuple[CreditableLine, ...]:
+    """What is left of lines of which `net` was given back otherwise, taxes along: spread by what is left of each.
+
+    `net` is at most what is left of all of them.
+    """
+    parts = split(net, [line.net for line in lines], currency)
+    return tuple(
+        replace(
+            line,
+            net=EXACT.subtract(line.net, part),
+            taxes=tuple(
+                Share(tax.id, EXACT.subtract(tax.amount, _along(tax.amount, part, line.net, currency)))
+                for tax in line.taxes
+            ),
+        )
+        for line, part in zip(lines, parts, strict=True)
+    )
 
 
 def settle(total: Decimal, remaining: Decimal, credit_left: Decimal, currency: str) -> Settlement:
@@ -160,7 +214,7 @@ def _part(line: CreditableLine, gross: Decimal, currency: str) -> CreditedLine:
 
 
 def _along(tax: Decimal, net: Decimal, whole: Decimal, currency: str) -> Decimal:
-    """The part of an inclusive tax that goes with `net` of `whole`; all of it with all of it."""
+    """The part of a tax that goes with `net` of `whole`; all of it with all of it."""
     if net == whole:
         return tax
     return allocate(tax, [abs(net), abs(EXACT.subtract(whole, net))], currency)[0]

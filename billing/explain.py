@@ -56,9 +56,16 @@ def explain_true_up(line: LineDraft, currency: str) -> str:
         difference: -15.50 USD
     """
     code = currency_code(currency)
-    said = {1: "due for the period", -1: "billed in advance", 0: "taken off that by coupons, for what is given back"}
-    steps = [f"{said[int(row.quantity)]}: {format_decimal(row.unit_price + row.flat_fee)}" for row in line.breakdown]
+    steps = [f"{_settles(row)}: {format_decimal(row.unit_price + row.flat_fee)}" for row in line.breakdown]
     return "\n".join([*steps, f"difference: {format_decimal(line.amount)} {code}"])
+
+
+def _settles(row: TierUse) -> str:
+    if row.quantity < 0:
+        return "billed in advance"
+    if row.quantity == 0:
+        return "taken off that by coupons, for what is given back"
+    return "given back by credit notes already" if row.flat_fee else "due for the period"
 
 
 def _steps(price: Price, rated: Rated, code: str) -> Iterator[str]:

@@ -129,12 +129,13 @@ def _line_to_json(line: CreditedLine) -> dict[str, Any]:
         "amount": f"{line.amount:f}",
         "net": f"{line.net:f}",
         "taxes": [{"id": tax.id, "amount": f"{tax.amount:f}"} for tax in line.taxes],
+        **({"settled": True} if line.settled else {}),
     }
 
 
 def _line_from_json(line: dict[str, Any]) -> CreditedLine:
     taxes = tuple(Share(tax["id"], Decimal(tax["amount"])) for tax in line["taxes"])
-    return CreditedLine(line["line_id"], Decimal(line["amount"]), Decimal(line["net"]), taxes)
+    return CreditedLine(line["line_id"], Decimal(line["amount"]), Decimal(line["net"]), taxes, "settled" in line)
 
 
 def _record(row: CreditNote) -> CreditNoteRecord:

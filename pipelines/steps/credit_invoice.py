@@ -1,17 +1,18 @@
 """Use cases: a finalized invoice is credited, whole or in part, and a credit note is voided while nothing used it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
 from billing.adjustments.split import added
-from billing.credit_note import CreditableLine, CreditedLine, LineAmount, Settlement, credited, settle
+from billing.advance import gives_back, is_true_up
+from billing.credit_note import CreditableLine, CreditedLine, LineAmount, Settlement, credited, less, settle, without
 from billing.errors import Conflict, InvalidInput
 from billing.exact import EXACT
-from billing.invoice import InvoiceStatus, PaymentStatus, Share
+from billing.invoice import InvoiceStatus, PaymentStatus
 from billing.money import from_minor
 from billing.scope import Scope
 from ledger.store import audit, credit_grants, credit_notes, customers, invoices, mappings
@@ -19,6 +20,7 @@ from ledger.store.credit_grants import NewGrant
 from ledger.store.credit_notes import CreditNoteRecord
 from ledger.store.invoice_numbers import hold_note_numbers, take_note_number
 from ledger.store.invoices import InvoiceRecord
+from pipelines.steps.invoice_parts import advance_lines, settling_invoice
 
 __all__ = ["CreditNotePreview", "NewCreditNote", "issue_note", "preview_note", "void_note"]
 
@@ -87,7 +89,7 @@ def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: 
     """The note, void: what it took off is due again. One that is void stays so.
 
     NotFound `credit_note_not_found`; Conflict `credit_used` (its credit is spent), `credit_note_settled` (it returned
-    credit, is to be refunded, or settled the invoice), `invoice_at_stripe`.
+    credit, is to be refunded, settled the invoice, or counted when an advance was settled), `invoice_at_stripe`.
     """
     found = credit_notes.get_note(session, scope, note_id)
     customers.hold_customer(session, scope, found.customer_id)
@@ -103,6 +105,7 @@ def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: 
             "What this credit note gave back has been settled.",
             hint="Bill the amount again on a new invoice.",
         )
+    _require_not_settled(session, scope, invoice, found)
     if found.pre_payment > 0:
         _require_not_collected(session, scope, invoice)
     if kept is not None:
@@ -122,7 +125,12 @@ def _worked_out(session: Session, scope: Scope, invoice: InvoiceRecord, wanted: 
     if wanted.amount is not None and wanted.items is not None:
         raise InvalidInput("amount_or_lines", "takes either amount or lines", field="amount", hint="Send one of them.")
     issued = credit_notes.of_invoice(session, scope, invoice.id)
-    lines = credited(_left(invoice, issued), invoice.currency, amount=wanted.amount, items=wanted.items)
+    settling = _settled_by(session, scope, invoice)
+    left = _left(invoice, issued, settling)
+    lines = credited(left, invoice.currency, amount=wanted.amount, items=wanted.items)
+    if settling is not None:
+        in_advance = {line.id for line in advance_lines(invoice)}
+        lines = tuple(replace(line, settled=line.line_id in in_advance) for line in lines)
     total = added((line.amount for line in lines), invoice.currency)
     most = EXACT.subtract(invoice.total, invoice.amount_credited)
     if total > most:
@@ -135,20 +143,48 @@ def _worked_out(session: Session, scope: Scope, invoice: InvoiceRecord, wanted: 
     return CreditNotePreview(invoice, lines, settlement, total)
 
 
-def _left(invoice: InvoiceRecord, issued: Sequence[CreditNoteRecord]) -> list[CreditableLine]:
+def _left(
+    invoice: InvoiceRecord, issued: Sequence[CreditNoteRecord], settling: InvoiceRecord | None
+) -> list[CreditableLine]:
+    """What is left of each line after the notes, and after what was given back when a period was settled."""
     on_top = frozenset(tax.terms.id for tax in invoice.taxes if not tax.terms.inclusive)
-    found = []
-    for line in invoice.lines:
-        parts = [part for note in issued for part in note.lines if part.line_id == line.id]
-        net = EXACT.subtract(line.amount, line.discount)
-        taxes = dict(line.taxes)
-        for part in parts:
-            net = EXACT.subtract(net, part.net)
-            for tax in part.taxes:
-                taxes[tax.id] = EXACT.subtract(taxes[tax.id], tax.amount)
-        shares = tuple(Share(tax_id, amount) for tax_id, amount in taxes.items())
-        found.append(CreditableLine(line.id, net, shares, on_top))
-    return found
+    left = {
+        line.id: CreditableLine(line.id, EXACT.subtract(line.amount, line.discount), line.taxes, on_top)
+        for line in invoice.lines
+    }
+    parts = [part for note in issued for part in note.lines]
+    # What the settlement gave back is spread as the lines were then: a later note leaves it as it is.
+    for part in (part for part in parts if not part.settled):
+        left[part.line_id] = less(left[part.line_id], part)
+    for line in settling.lines if settling is not None else ():
+        if gives_back(line.key, line.amount):
+            of_price = [left[each.id] for each in advance_lines(invoice) if each.price_id == line.price_id]
+            for rest in without(of_price, -line.amount, invoice.currency):
+                left[rest.line_id] = rest
+    for part in (part for part in parts if part.settled):
+        left[part.line_id] = less(left[part.line_id], part)
+    return list(left.values())
+
+
+def _settled_by(session: Session, scope: Scope, invoice: InvoiceRecord) -> InvoiceRecord | None:
+    """The final invoice that has settled what this one bills in advance."""
+    found = settling_invoice(session, scope, invoice)
+    return found if found is not None and found.status is InvoiceStatus.FINALIZED else None
+
+
+def _require_not_settled(session: Session, scope: Scope, invoice: InvoiceRecord, note: CreditNoteRecord) -> None:
+    """A settlement gives back less where a note did already, and never changes: the note stays as well."""
+    settling = _settled_by(session, scope, invoice)
+    if settling is None:
+        return
+    noted = {part.line_id for part in note.lines if not part.settled}
+    prices = {line.price_id for line in advance_lines(invoice) if line.id in noted}
+    if any(is_true_up(line.key) and line.price_id in prices for line in settling.lines):
+        raise Conflict(
+            "credit_note_settled",
+            f"Invoice {settling.number} ({settling.id}) gave back less of the advance because of this credit note.",
+            hint="Bill the amount again on a new invoice.",
+        )
 
 
 def _require_not_collected(session: Session, scope: Scope, invoice: InvoiceRecord) -> None:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeAlias
 
 from sqlalchemy.orm import Session
 
-from billing.advance import Settlement, advance_key, settle, true_up_key
+from billing.advance import Billed, Settlement, advance_key, settle, true_up_key
+from billing.credit_note import credited_before_settlement
 from billing.invoice import BillingReason, InvoiceStatus
 from billing.scope import Scope
-from ledger.store import invoices, prices, subscriptions
+from ledger.store import credit_notes, invoices, prices, subscriptions
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import BillingDay, Due, due_of
@@ -29,11 +31,15 @@ __all__ = [
     "next_due",
     "parts_of_invoice",
     "settlements",
+    "settling_invoice",
     "start_due",
     "starts_of",
 ]
 
-_ONE = Decimal(1)
+# A line, and what credit notes gave back of it before its period was settled.
+_BilledLine: TypeAlias = tuple[LineRecord, Decimal]
+
+_ZERO, _ONE = Decimal(0), Decimal(1)
 _TICK = timedelta(microseconds=1)
 _START, _CYCLE = BillingReason.SUBSCRIPTION_START, BillingReason.SUBSCRIPTION_CYCLE
 
@@ -112,6 +118,14 @@ def advance_lines(invoice: InvoiceRecord) -> tuple[LineRecord, ...]:
     return tuple(line for line in invoice.lines if line.period.start >= invoice.period.end)
 
 
+def settling_invoice(session: Session, scope: Scope, invoice: InvoiceRecord) -> InvoiceRecord | None:
+    """The invoice that settles what this one bills in advance, once it is there."""
+    if invoice.subscription_id is None or not advance_lines(invoice):
+        return None
+    start = invoice.period.start if invoice.billing_reason is _START else invoice.period.end
+    return invoices.of_period(session, scope, invoice.subscription_id, start, _CYCLE)
+
+
 def _advance(session: Session, catalog: Catalog, due: Due) -> tuple[Part, ...]:
     parts = [part for part in catalog.parts_of(session, due) if part.price.record.price.in_advance]
     if not parts or _is_settled(session, due):
@@ -135,16 +149,16 @@ def _true_ups(session: Session, due: Due, own: Sequence[Part], *, anticipated: b
             continue
         price = last.get(price_id)
         if price is None:
-            line = next(line for line in billed or () if line.price_id == price_id)
+            line = next(line for line, _ in billed or () if line.price_id == price_id)
             price = DuePrice(prices.price_of(session, due.scope, line), None)
         yield Part(true_up_key(price_id), due.period, price, _ONE, settlement)
 
 
-def _settlements(due: Due, own: Sequence[Part], billed: Sequence[LineRecord] | None) -> dict[str, Settlement]:
+def _settlements(due: Due, own: Sequence[Part], billed: Sequence[_BilledLine] | None) -> dict[str, Settlement]:
     in_advance = [part for part in own if part.price.record.price.in_advance]
     return settle(
         ((part.price.record.id, amount) for part, amount in _rated(due, in_advance)),
-        ((line.price_id or "", line.amount, line.discount) for line in billed or ()),
+        (Billed(line.price_id or "", line.amount, line.discount, credited) for line, credited in billed or ()),
     )
 
 
@@ -154,12 +168,16 @@ def _rated(due: Due, parts: Sequence[Part]) -> list[tuple[Part, Decimal]]:
     return [(part, each.total) for part, each in zip(parts, rated, strict=True)]
 
 
-def _billed(session: Session, due: Due) -> tuple[LineRecord, ...] | None:
+def _billed(session: Session, due: Due) -> tuple[_BilledLine, ...] | None:
     """The lines that bill the period in advance, none of a void invoice; None where one may come that does."""
     found = _invoice_before(session, due)
     if found is not None and found.status is InvoiceStatus.VOID:
         return ()
-    return None if found is None or found.inputs_hash is None else _of_period(found, due.period.start)
+    if found is None or found.inputs_hash is None:
+        return None
+    notes = credit_notes.of_invoice(session, due.scope, found.id) if found.amount_credited else ()
+    credited = credited_before_settlement(part for note in notes for part in note.lines)
+    return tuple((line, credited.get(line.id, _ZERO)) for line in _of_period(found, due.period.start))
 
 
 def _invoice_before(session: Session, due: Due) -> InvoiceRecord | None:

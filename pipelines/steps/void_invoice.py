@@ -14,7 +14,7 @@ from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import payment_link, provider_mapping
 from pipelines.steps.connections import Link
 from pipelines.steps.follow_invoice import ENTITY, follow
-from pipelines.steps.invoice_parts import advance_lines
+from pipelines.steps.invoice_parts import settling_invoice
 
 _AT_PROVIDER = frozenset({"finalized", "done"})
 
@@ -66,11 +66,7 @@ def void_invoice(
 
 def _require_not_settled(session: Session, scope: Scope, invoice: InvoiceRecord) -> None:
     """Conflict `advance_settled`: a void invoice bills nothing, and the one that has settled it never changes."""
-    lines = advance_lines(invoice)
-    if invoice.subscription_id is None or not lines:
-        return
-    start = min(line.period.start for line in lines)
-    known = invoices.invoices_of_periods(session, scope, invoice.subscription_id, [start]).get(start)
+    known = settling_invoice(session, scope, invoice)
     if known is not None and known.status is InvoiceStatus.FINALIZED:
         raise Conflict(
             "advance_settled",

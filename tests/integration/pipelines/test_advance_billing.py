@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from bench.postgres import NoPostgres, create_database, running_postgres
-from billing.errors import Conflict
+from billing.errors import Conflict, InvalidInput
 from billing.invoice import BillingReason, InvoiceStatus, PaymentStatus
 from billing.subscription import ChangeKind
 from ledger.db import Ledger
 from ledger.store import subscriptions
+from ledger.store.credit_notes import CreditNoteRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.subscription_changes import NewChange
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.close_periods import days_to_close
+from pipelines.steps.credit_invoice import NewCreditNote, issue_note, void_note
 from pipelines.steps.explain_line import explain_line
+from pipelines.steps.finalize_invoices import finalize_invoices
 from pipelines.steps.recompute_invoice import recompute_invoice
 from pipelines.steps.upcoming_invoice import upcoming_invoice
 from pipelines.steps.void_invoice import void_invoice
@@ -166,6 +169,85 @@ def test_a_cancellation_gives_the_rest_back_and_bills_nothing_further(stage: Sta
         PaymentStatus.PAID,
     )
     check_again(stage, shop, OCTOBER)
+
+
+def credit(stage: Stage, shop: Shop, invoice: InvoiceRecord, amount: str | None = None) -> CreditNoteRecord:
+    wanted = NewCreditNote(invoice.id, "Goodwill", None if amount is None else Decimal(amount))
+    with stage.ledger.begin() as session:
+        return issue_note(session, shop.scope, wanted, "key_1", stage.now)
+
+
+@pytest.mark.parametrize(
+    ("credited", "line"),
+    [
+        pytest.param("4.00", "-7.00", id="a part of what is unused"),
+        pytest.param("11.00", "0.00", id="what is unused"),
+        pytest.param(None, "0.00", id="all of it, which stays credited"),
+    ],
+)
+def test_what_a_credit_note_gave_back_of_an_advance_is_not_given_back_again(
+    stage: Stage, credited: str | None, line: str
+) -> None:
+    shop = stage.shop(prices=[ADVANCE])
+    subscription = stage.subscribe(shop)
+    now, stage.now = stage.now, datetime(2024, 10, 1, 12, tzinfo=UTC)
+    ((start,),) = [bill(stage, OCTOBER)]
+    note = credit(stage, shop, start, credited)
+    change(stage, shop, subscription, cancelled(datetime(2024, 10, 21, tzinfo=UTC)))
+    stage.now = now
+    bill(stage, datetime(2024, 10, 21, tzinfo=UTC))
+    _, final = all_of(stage, shop)
+    assert said(final) == [("true_up", 10, line)]
+    text = explain_line(stage.ledger, shop.scope, final.id, final.lines[0].id).text
+    known = "11.00" if credited is None else credited
+    assert f"given back by credit notes already: {known}" in text.splitlines()
+    check_again(stage, shop, OCTOBER)
+    # The settlement has counted on the note.
+    with pytest.raises(Conflict) as refused, stage.ledger.begin() as session:
+        void_note(session, shop.scope, note.id, "A mistake", "key_1", stage.now)
+    assert refused.value.code == "credit_note_settled"
+
+
+def test_what_was_given_back_of_an_advance_is_not_credited_again(stage: Stage) -> None:
+    shop = stage.shop(prices=[ADVANCE])
+    subscription = stage.subscribe(shop)
+    now, stage.now = stage.now, datetime(2024, 10, 1, 12, tzinfo=UTC)
+    ((start,),) = [bill(stage, OCTOBER)]
+    credit(stage, shop, start, "4.00")
+    change(stage, shop, subscription, cancelled(datetime(2024, 10, 21, tzinfo=UTC)))
+    stage.now = now
+    bill(stage, datetime(2024, 10, 21, tzinfo=UTC))
+    # 31.00 less 4.00 of the note and 7.00 of the settlement.
+    with pytest.raises(InvalidInput, match=r"20\.00 USD are left") as refused:
+        credit(stage, shop, start, "20.01")
+    assert refused.value.code == "amount_over_left"
+    later = credit(stage, shop, start, "5.00")
+    check_again(stage, shop, OCTOBER)
+    assert credit(stage, shop, start).total == Decimal("15.00")
+    with stage.ledger.begin() as session:
+        assert void_note(session, shop.scope, later.id, "A mistake", "key_1", stage.now).status == "void"
+    assert credit(stage, shop, start).total == Decimal("5.00")
+    check_again(stage, shop, OCTOBER)
+
+
+def test_M6_a_note_on_an_advance_that_comes_after_pricing_holds_the_settlement(stage: Stage) -> None:
+    shop = stage.shop(prices=[ADVANCE])
+    subscription = stage.subscribe(shop)
+    now, stage.now = stage.now, datetime(2024, 10, 1, 12, tzinfo=UTC)
+    ((start,),) = [bill(stage, OCTOBER)]
+    change(stage, shop, subscription, cancelled(datetime(2024, 10, 21, tzinfo=UTC)))
+    stage.now = now
+    day = date(2024, 10, 21)
+    stage.bill_by_steps_up_to_finalizing(day)
+    credit(stage, shop, start, "4.00")
+    held = finalize_invoices(
+        stage.ledger, datetime(2024, 10, 21, tzinfo=UTC), datetime(2024, 10, 22, tzinfo=UTC), stage.now
+    ).held
+    assert ["what was billed in advance has changed since the draft was priced" in one.reasons for one in held] == [
+        True
+    ]
+    bill(stage, datetime(2024, 10, 21, tzinfo=UTC))
+    assert said(all_of(stage, shop)[1]) == [("true_up", 10, "-7.00")]
 
 
 def test_one_that_ends_with_its_period_is_billed_no_advance_of_the_next(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing.advance import Settlement, advance_key, is_true_up, settle, true_up, true_up_key
+from billing.advance import Billed, Settlement, advance_key, is_true_up, settle, true_up, true_up_key
 from billing.errors import InvalidInput
 from billing.price import parse_price, price_to_json, revise_price
 
@@ -82,10 +82,14 @@ def test_nobody_gets_back_more_than_was_paid_for_an_advance_with_a_coupon(
 def test_amounts_are_settled_price_by_price() -> None:
     found = settle(
         [("a", Decimal(1)), ("b", Decimal(2)), ("a", Decimal(3))],
-        [("a", Decimal(4), Decimal(1)), ("c", Decimal(5), Decimal(0)), ("a", Decimal(0), Decimal(2))],
+        [
+            Billed("a", Decimal(4), Decimal(1)),
+            Billed("c", Decimal(5)),
+            Billed("a", Decimal(0), Decimal(2), Decimal(7)),
+        ],
     )
     assert found == {
-        "a": Settlement((Decimal(1), Decimal(3)), (Decimal(4), Decimal(0)), Decimal(3)),
+        "a": Settlement((Decimal(1), Decimal(3)), (Decimal(4), Decimal(0)), Decimal(3), Decimal(7)),
         "b": Settlement((Decimal(2),), ()),
         "c": Settlement((), (Decimal(5),)),
     }
