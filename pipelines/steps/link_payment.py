@@ -130,17 +130,7 @@ def note_hold(ledger: Ledger, scope: Scope, mapping: MappingRecord, checkout_id:
     """Remembers for which page of ours the provider's collecting of an invoice is held."""
     with ledger.begin() as session:
         held = provider_mapping.held(session, scope, mapping)
-        mappings.record(
-            session,
-            scope,
-            held.connection_id,
-            held.entity,
-            held.entity_id,
-            state=held.state,
-            detail={"held_for": checkout_id},
-            last_error=held.last_error,
-            now=now,
-        )
+        provider_mapping.note(session, scope, held, {"held_for": checkout_id}, now)
 
 
 def release(ledger: Ledger, scope: Scope, link: Link, invoice_id: str | None, now: datetime) -> None:

@@ -120,33 +120,22 @@ def _charge(ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, no
 def _begin_attempt(ledger: Ledger, scope: Scope, mapping: MappingRecord, now: datetime) -> int:
     """The attempt that is still unsettled, or the next one."""
     with ledger.begin() as session:
-        paying: dict[str, Any] = provider_mapping.held(session, scope, mapping).detail.get("paying", {})
+        held = provider_mapping.held(session, scope, mapping)
+        paying: dict[str, Any] = held.detail.get("paying", {})
         number = int(paying.get("attempt", 0))
         begun = paying.get("begun_at")
         if begun is not None and now - datetime.fromisoformat(begun) <= provider_mapping.KEY_LIFETIME:
             return number
-        _note(session, scope, mapping, {"attempt": number + 1, "begun_at": now.isoformat()}, now)
+        begun_now = {"attempt": number + 1, "begun_at": now.isoformat()}
+        provider_mapping.note(session, scope, held, {"paying": begun_now}, now)
         return number + 1
 
 
 def _settle_attempt(ledger: Ledger, scope: Scope, mapping: MappingRecord, attempt: int, now: datetime) -> None:
     with ledger.begin() as session:
-        paying = provider_mapping.held(session, scope, mapping).detail.get("paying", {})
-        if paying.get("attempt") == attempt:
-            _note(session, scope, mapping, {"attempt": attempt, "begun_at": None}, now)
-
-
-def _note(session: Session, scope: Scope, mapping: MappingRecord, paying: Mapping[str, Any], now: datetime) -> None:
-    mappings.record(
-        session,
-        scope,
-        mapping.connection_id,
-        mapping.entity,
-        mapping.entity_id,
-        state=mapping.state,
-        detail={"paying": dict(paying)},
-        now=now,
-    )
+        held = provider_mapping.held(session, scope, mapping)
+        if held.detail.get("paying", {}).get("attempt") == attempt:
+            provider_mapping.note(session, scope, held, {"paying": {"attempt": attempt, "begun_at": None}}, now)
 
 
 def _require_card(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord, now: datetime) -> None:

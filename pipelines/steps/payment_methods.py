@@ -3,12 +3,8 @@
 They are read from the provider each time, where the customer, the bank and the Dashboard change them as well.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
 from billing.ports import ProviderPaymentMethod
@@ -55,7 +51,7 @@ def choose_default(
         number = held.detail.get("choices", 0) + 1
         # As if a page had been completed now: pages that were completed before do not undo the choice.
         chosen = {"at": int(now.timestamp()), "session": f"~{number}", "payment_method": method.id, "applied": True}
-        _note(session, scope, held, {"choices": number, "default_set": chosen}, now)
+        provider_mapping.note(session, scope, held, {"choices": number, "default_set": chosen}, now)
     provider_id = mapping.provider_id or ""
     link.gateway.set_default_payment_method(provider_id, method.id, f"cus:{mapping.entity_id}:default:{number}")
     sync_customer.follow_customer(ledger, scope, link, provider_id, now)
@@ -94,17 +90,3 @@ def _mapping(ledger: Ledger, scope: Scope, link: Link, customer_id: str) -> Mapp
     with ledger.read() as session:
         customer = get_customer(session, scope, customer_id)
         return mappings.get_mapping(session, scope, link.connection.id, sync_customer.ENTITY, customer.id)
-
-
-def _note(session: Session, scope: Scope, mapping: MappingRecord, detail: Mapping[str, Any], now: datetime) -> None:
-    mappings.record(
-        session,
-        scope,
-        mapping.connection_id,
-        mapping.entity,
-        mapping.entity_id,
-        state=mapping.state,
-        detail=detail,
-        last_error=mapping.last_error,
-        now=now,
-    )

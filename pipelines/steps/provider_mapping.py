@@ -109,6 +109,21 @@ def intend(
     return mappings.record(session, scope, connection.id, entity, entity_id, state="intended", detail=known, now=now)
 
 
+def note(session: Session, scope: Scope, mapping: MappingRecord, detail: Mapping[str, Any], now: datetime) -> None:
+    """Writes something down about an object of the provider; how far it has come and what went wrong stay."""
+    mappings.record(
+        session,
+        scope,
+        mapping.connection_id,
+        mapping.entity,
+        mapping.entity_id,
+        state=mapping.state,
+        detail=detail,
+        last_error=mapping.last_error,
+        now=now,
+    )
+
+
 def restart(
     session: Session, scope: Scope, mapping: MappingRecord, now: datetime, failed_because: str | None = None
 ) -> bool:

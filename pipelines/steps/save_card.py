@@ -17,7 +17,6 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import mappings, sessions
 from ledger.store.customers import get_customer
-from ledger.store.mappings import MappingRecord
 from ledger.store.sessions import CheckoutRecord
 from pipelines.steps import provider_mapping, sync_customer
 from pipelines.steps.connections import PROVIDER, Link
@@ -182,7 +181,7 @@ def make_default(
         last = provider_mapping.held(session, scope, mapping).detail.get("default_set")
         if last is not None and (_is_later(last, wanted) or (last["session"] == checkout.id and last["applied"])):
             return
-        _remember(session, scope, mapping, {"default_set": {**wanted, "applied": False}}, now)
+        provider_mapping.note(session, scope, mapping, {"default_set": {**wanted, "applied": False}}, now)
     provider_id = mapping.provider_id
     provider_mapping.guarded(
         lambda key: link.gateway.set_default_payment_method(provider_id, method.id, key), f"ses:{checkout.id}:default"
@@ -192,7 +191,7 @@ def make_default(
         if last["session"] == checkout.id:
             card = sync_customer.card_detail(method)
             noted = {"default_set": {**wanted, "applied": True}, "default_card": card}
-            _remember(session, scope, mapping, noted, now)
+            provider_mapping.note(session, scope, mapping, noted, now)
             return
     # A later session was faster than this call, which may have undone it: its card is set once more.
     key = f"ses:{last['session']}:default:after:{checkout.id}"
@@ -201,19 +200,6 @@ def make_default(
 
 def _is_later(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return (one["at"], one["session"]) > (other["at"], other["session"])
-
-
-def _remember(session: Session, scope: Scope, mapping: MappingRecord, detail: Mapping[str, Any], now: datetime) -> None:
-    mappings.record(
-        session,
-        scope,
-        mapping.connection_id,
-        mapping.entity,
-        mapping.entity_id,
-        state=mapping.state,
-        detail=detail,
-        now=now,
-    )
 
 
 def _finish(
