@@ -44,8 +44,21 @@ class SyncConfig(Model):
     subscription: SyncDirections | None = None
     invoice: SyncDirections | None = None
     payment: SyncDirections | None = None
-    collection: Annotated[Literal["stripe", "manual"], any_case()] | None = Field(
-        default=None, description="Whether Stripe charges and retries by itself; it does when left out."
+    collection: Annotated[Literal["stripe", "tallyhouse", "manual"], any_case()] | None = Field(
+        default=None,
+        description=(
+            "Who charges and retries, one and never both: Stripe by itself (when left out), Tallyhouse on the schedule "
+            "of `retry_days`, or nobody but who asks with `POST /api/v1/payments`. For what is sent from now on."
+        ),
+    )
+    retry_days: Annotated[list[Annotated[int, Field(strict=True, ge=1, le=60)]], Field(max_length=8)] | None = Field(
+        default=None, description="With `tallyhouse`: days from each declined try to the next; [3, 5, 7] when left out."
+    )
+    after_last_try: Annotated[Literal["past_due", "uncollectible"], any_case()] | None = Field(
+        default=None,
+        description=(
+            "With `tallyhouse`: whether the invoice stays open or is written off at Stripe; past_due when left out."
+        ),
     )
     days_until_due: Annotated[int, Field(strict=True, ge=0, le=365)] | None = Field(
         default=None, description="For `send_invoice`; 30 when left out."

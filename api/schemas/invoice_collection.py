@@ -17,12 +17,12 @@ class CollectionOut(Model):
     invoice_id: str
     payment_status: str
     past_due: bool = Field(description="Not paid, and a try has failed or the due date has passed.")
-    collected_by: Literal["stripe", "manual"] | None = Field(
+    collected_by: Literal["stripe", "tallyhouse", "manual"] | None = Field(
         description="Who charges and retries, and never both; null while the invoice is not at Stripe."
     )
     stripe_status: str | None
     due_at: Instant | None = Field(description="For invoices that are sent.")
-    tries: int = Field(description="As Stripe counts them, with those that found no card to charge.")
+    tries: int = Field(description="As whoever collects counts them, with those that found no card to charge.")
     attempts: list[PaymentEntryOut] = Field(description="Every try to charge a card, oldest first.")
     next_attempt_at: Instant | None
 

@@ -185,6 +185,11 @@ class StripeGateway:
             self._one(lambda: self._api.invoices.void_invoice(invoice_id, None, {"idempotency_key": key}))
         )
 
+    def mark_uncollectible(self, invoice_id: str, key: str) -> ProviderInvoice:
+        return mapping.invoice(
+            self._one(lambda: self._api.invoices.mark_uncollectible(invoice_id, None, {"idempotency_key": key}))
+        )
+
     def pay_invoice(self, invoice_id: str, key: str) -> ProviderInvoice:
         params = cast("Any", {"off_session": True, "expand": ["payments"]})
         return mapping.invoice(self._one(lambda: self._api.invoices.pay(invoice_id, params, {"idempotency_key": key})))

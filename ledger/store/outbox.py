@@ -97,6 +97,11 @@ def retry_later(session: Session, scope: Scope, outbox_id: str, next_attempt_at:
     _set(session, scope, outbox_id, due_at=next_attempt_at, last_error=error)
 
 
+def put_off(session: Session, scope: Scope, outbox_id: str, until: datetime) -> None:
+    """Nothing is to be done before `until`, which is no failure."""
+    _set(session, scope, outbox_id, due_at=until, attempts=0, last_error=None)
+
+
 def give_up(session: Session, scope: Scope, outbox_id: str, error: str, now: datetime) -> None:
     """Closes an item as failed; asking again makes a new one."""
     _set(session, scope, outbox_id, state="failed", last_error=error, closed_at=now)

@@ -20,7 +20,15 @@ from ledger.secretbox import SecretBox, Secrets
 from ledger.store import connections as store
 from ledger.store import tenants
 from ledger.store.connections import ConnectionRecord
-from pipelines.steps.sync_config import COLLECTIONS, DEFAULT_DAYS_UNTIL_DUE, check_sync_config, merged, syncs
+from pipelines.steps.sync_config import (
+    AFTER_LAST_TRY,
+    COLLECTIONS,
+    DEFAULT_DAYS_UNTIL_DUE,
+    DEFAULT_RETRY_DAYS,
+    check_sync_config,
+    merged,
+    syncs,
+)
 
 PROVIDER = "stripe"
 _SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]{8,250}")
@@ -47,7 +55,26 @@ class Link:
     @property
     def provider_collects(self) -> bool:
         """Whether the provider charges and retries on its own. Then nobody else may: see `pay_invoice`."""
-        return bool(self.connection.sync_config.get("collection", COLLECTIONS[0]) == COLLECTIONS[0])
+        return self.collected_by == "stripe"
+
+    @property
+    def we_collect(self) -> bool:
+        """Whether we charge on a schedule of our own: see `collect_invoice`."""
+        return self.collected_by == "tallyhouse"
+
+    @property
+    def collected_by(self) -> str:
+        """Who charges and retries what is sent from now on: one of `COLLECTIONS`."""
+        return str(self.connection.sync_config.get("collection", COLLECTIONS[0]))
+
+    @property
+    def retry_days(self) -> tuple[int, ...]:
+        """Days from each of our tries to the next."""
+        return tuple(self.connection.sync_config.get("retry_days", DEFAULT_RETRY_DAYS))
+
+    @property
+    def after_last_try(self) -> str:
+        return str(self.connection.sync_config.get("after_last_try", AFTER_LAST_TRY[0]))
 
     @property
     def days_until_due(self) -> int:

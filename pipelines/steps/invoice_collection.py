@@ -24,10 +24,11 @@ _SETTLED = {PaymentStatus.PAID, PaymentStatus.REFUNDED}
 
 @dataclass(frozen=True)
 class Collection:
-    """`collected_by` is stripe or manual, None while the invoice is not at the provider; `attempts` oldest first.
+    """`collected_by` is stripe, tallyhouse or manual, None while the invoice is not at the provider;
+    `attempts` oldest first.
 
-    `past_due`: a try has failed, or the day by which it was to be paid has passed, and it is not paid. `tries` is how
-    often the provider counts, which includes tries without a card to charge.
+    `past_due`: a try has failed, or the day by which it was to be paid has passed, and it is not paid. `tries` is as
+    whoever collects counts, with those that found no card to charge.
     """
 
     invoice_id: str
@@ -57,10 +58,12 @@ def collection_of(session: Session, scope: Scope, invoice_id: str, now: datetime
     ]
     collected_by = None
     if connection is not None and mapping is not None and mapping.provider_id is not None:
-        collected_by = connection.sync_config.get("collection", COLLECTIONS[0])
+        collected_by = known.get("collected_by") or connection.sync_config.get("collection", COLLECTIONS[0])
+    ours = known.get("retry")
     is_open = invoice.status == InvoiceStatus.FINALIZED and invoice.payment_status not in _SETTLED
     due_at = _instant(known.get("due_at"))
-    failed = invoice.payment_status == PaymentStatus.FAILED
+    failed = invoice.payment_status == PaymentStatus.FAILED or (ours is not None and ours["tries"] > 0)
+    next_attempt = known.get("next_payment_attempt") if ours is None else ours["next_at"]
     return Collection(
         invoice_id=invoice.id,
         payment_status=invoice.payment_status,
@@ -68,9 +71,9 @@ def collection_of(session: Session, scope: Scope, invoice_id: str, now: datetime
         provider_status=known.get("status"),
         due_at=due_at,
         past_due=is_open and (failed or (due_at is not None and due_at < now)),
-        tries=int(known.get("attempts", 0)),
+        tries=int(known.get("attempts", 0) if ours is None else ours["tries"]),
         attempts=tuple(sorted(attempts, key=lambda entry: (entry.at, entry.number))),
-        next_attempt_at=_instant(known.get("next_payment_attempt")) if is_open else None,
+        next_attempt_at=_instant(next_attempt) if is_open else None,
     )
 
 

@@ -47,20 +47,19 @@ def pay_with_card(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now
     `nothing_charged`; NotFound `invoice_not_found`; ProviderUnavailable: run it again, it is the same attempt.
     """
     if link.provider_collects:
-        raise Conflict(
-            "collected_by_stripe",
-            "Stripe collects this connection's invoices by itself",
-            hint='Send a payment link, or set the connection\'s collection to "manual".',
-        )
+        raise _collected_by_stripe()
     with ledger.read() as session:
         invoice = invoices.get_invoice(session, scope, invoice_id)
         mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
     if mapping is None or mapping.state != "done" or mapping.provider_id is None:
         raise Conflict("invoice_not_synced", "the invoice is not at Stripe", hint="Sync the invoice first.")
     seen = follow(ledger, scope, link, invoice_id, mapping.provider_id, now)
+    if seen.auto_advance:
+        # It was sent while Stripe collected; what the setting says now is for later invoices.
+        raise _collected_by_stripe()
     if seen.status == ProviderInvoiceStatus.OPEN:
         _require_card(ledger, scope, link, invoice, now)
-        seen = _charge(ledger, scope, link, mapping, now)
+        seen = charge(ledger, scope, link, mapping, now)
     return _payment_of(ledger, scope, seen)
 
 
@@ -94,7 +93,11 @@ def record_offline(
     return _pay_out_of_band(ledger, scope, link, invoice, mapping.provider_id, request, now)
 
 
-def _charge(ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, now: datetime) -> ProviderInvoice:
+def charge(ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, now: datetime) -> ProviderInvoice:
+    """One numbered try with the customer's default card; what the invoice is afterwards, paid or not.
+
+    ProviderUnavailable: run it again, it is the same try. ProviderRejected where it could not even be tried.
+    """
     provider_id = mapping.provider_id or ""
     attempt = _begin_attempt(ledger, scope, mapping, now)
     try:
@@ -115,6 +118,14 @@ def _charge(ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, no
     seen = follow(ledger, scope, link, mapping.entity_id, provider_id, now)
     _settle_attempt(ledger, scope, mapping, attempt, now)
     return seen
+
+
+def _collected_by_stripe() -> Conflict:
+    return Conflict(
+        "collected_by_stripe",
+        "Stripe collects this invoice by itself",
+        hint="Send a payment link. The connection's collection says who charges what is sent from now on.",
+    )
 
 
 def _begin_attempt(ledger: Ledger, scope: Scope, mapping: MappingRecord, now: datetime) -> int:

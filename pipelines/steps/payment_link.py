@@ -104,6 +104,16 @@ def close_links_of(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, no
         _close(ledger, scope, link, page, now)
 
 
+def open_until(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now: datetime) -> datetime | None:
+    """When the last page that is open for an invoice closes, None when none is: one that has run out is closed here."""
+    with ledger.read() as session:
+        pages = _open_pages(session, scope, invoice_id)
+    still = [page.checkout.expires_at for page in pages if (page.checkout.expires_at or now) > now]
+    if not still:
+        close_links_of(ledger, scope, link, invoice_id, now)
+    return max((at for at in still if at is not None), default=None)
+
+
 def _amount(invoice: InvoiceRecord, request: LinkRequest, link: Link) -> Decimal:
     if invoice.status != InvoiceStatus.FINALIZED:
         raise Conflict("invoice_not_finalized", f"the invoice is {invoice.status.value}", hint="Finalize it first.")

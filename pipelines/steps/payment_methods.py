@@ -10,7 +10,7 @@ from billing.errors import NotFound
 from billing.ports import ProviderPaymentMethod
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import mappings
+from ledger.store import mappings, outbox
 from ledger.store.customers import get_customer
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import provider_mapping, sync_customer
@@ -55,6 +55,9 @@ def choose_default(
     provider_id = mapping.provider_id or ""
     link.gateway.set_default_payment_method(provider_id, method.id, f"cus:{mapping.entity_id}:default:{number}")
     sync_customer.follow_customer(ledger, scope, link, provider_id, now)
+    if link.we_collect:
+        with ledger.begin() as session:
+            outbox.enqueue(session, scope, "customer.collect", mapping.entity_id, now)
     return SavedMethod(method, True, card_state(method, now))
 
 

@@ -15,7 +15,7 @@ from billing.errors import InvalidInput, NotFound
 from billing.ports import OUR_CUSTOMER, OUR_SESSION, NewCardSession, ProviderNotFound, ProviderSession, ProviderSetup
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import mappings, sessions
+from ledger.store import mappings, outbox, sessions
 from ledger.store.customers import get_customer
 from ledger.store.sessions import CheckoutRecord
 from pipelines.steps import provider_mapping, sync_customer
@@ -192,6 +192,8 @@ def make_default(
             card = sync_customer.card_detail(method)
             noted = {"default_set": {**wanted, "applied": True}, "default_card": card}
             provider_mapping.note(session, scope, mapping, noted, now)
+            if link.we_collect:
+                outbox.enqueue(session, scope, "customer.collect", checkout.customer_id, now)
             return
     # A later session was faster than this call, which may have undone it: its card is set once more.
     key = f"ses:{last['session']}:default:after:{checkout.id}"

@@ -15,7 +15,7 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import mappings, outbox
 from ledger.store.outbox import OutboxRecord
-from pipelines.steps import sync_customer, sync_invoice
+from pipelines.steps import collect_invoice, sync_customer, sync_invoice
 from pipelines.steps.backoff import next_attempt
 from pipelines.steps.connections import Gateways
 from pipelines.steps.follow_invoice import ENTITY, follow
@@ -75,20 +75,23 @@ def follow_open(ledger: Ledger, gateways: Gateways, scope: Scope, now: datetime)
 def _work(ledger: Ledger, gateways: Gateways, scope: Scope, item: OutboxRecord, now: datetime) -> str:
     do = KINDS.get(item.kind)
     try:
-        problem = f"unknown kind {item.kind}" if do is None else do(ledger, gateways, scope, item.entity_id, now)
+        outcome = f"unknown kind {item.kind}" if do is None else do(ledger, gateways, scope, item.entity_id, now)
     except NotFound as error:
-        problem = error.code
+        outcome = error.code
     except Exception as error:
         if not isinstance(error, TallyError):
             log.exception("outbox item %s (%s) failed", item.id, item.kind)
         reason = f"{error.code}: {error.detail}"[:500] if isinstance(error, TallyError) else type(error).__name__
         return _again(ledger, scope, item, reason, now)
     with ledger.begin() as session:
-        if problem is None:
-            outbox.done(session, scope, item.id, now)
-        else:
-            outbox.give_up(session, scope, item.id, problem, now)
-    return "done" if problem is None else "dead"
+        match outcome:
+            case None:
+                outbox.done(session, scope, item.id, now)
+            case datetime():
+                outbox.put_off(session, scope, item.id, outcome)
+            case str():
+                outbox.give_up(session, scope, item.id, outcome, now)
+    return "dead" if isinstance(outcome, str) else "done"
 
 
 def _again(ledger: Ledger, scope: Scope, item: OutboxRecord, reason: str, now: datetime) -> str:
@@ -120,7 +123,18 @@ def _invoice(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, 
     return f"{result.reason}: {result.detail}" if result.outcome == "failed" else None
 
 
-KINDS: Mapping[str, Callable[[Ledger, Gateways, Scope, str, datetime], str | None]] = {
+def _collect(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, now: datetime) -> datetime | None:
+    return collect_invoice.collect(ledger, scope, gateways, invoice_id, now)
+
+
+def _collect_again(ledger: Ledger, gateways: Gateways, scope: Scope, customer_id: str, now: datetime) -> None:
+    collect_invoice.collect_again(ledger, scope, gateways, customer_id, now)
+
+
+# Each answers None when it is done, when to come again, or why it was given up.
+KINDS: Mapping[str, Callable[[Ledger, Gateways, Scope, str, datetime], datetime | str | None]] = {
     "customer.sync": _customer,
+    "customer.collect": _collect_again,
+    "invoice.collect": _collect,
     "invoice.sync": _invoice,
 }

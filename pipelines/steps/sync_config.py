@@ -1,9 +1,11 @@
 """What travels between here and the provider: a connection's `sync_config`, checked when saved, asked before use.
 
     {"customer": {"inbound": true, "outbound": true}, "invoice": {"outbound": true}, "payment": {"inbound": true},
-     "collection": "stripe" | "manual", "days_until_due": 30}
+     "collection": "stripe" | "tallyhouse" | "manual", "retry_days": [3, 5, 7],
+     "after_last_try": "past_due" | "uncollectible", "days_until_due": 30}
 
-All of it is optional, and this is what holds where it is left out. `collection` says who charges and retries.
+All of it is optional, and this is what holds where it is left out. `collection` says who charges and retries:
+the provider by itself, we on the schedule of `retry_days` (days from one try to the next), or nobody but who asks.
 """
 
 from collections.abc import Mapping
@@ -11,9 +13,22 @@ from typing import Any
 
 from billing.errors import InvalidInput
 
-__all__ = ["COLLECTIONS", "DEFAULT_DAYS_UNTIL_DUE", "check_sync_config", "merged", "syncs"]
+__all__ = [
+    "AFTER_LAST_TRY",
+    "COLLECTIONS",
+    "DEFAULT_DAYS_UNTIL_DUE",
+    "DEFAULT_RETRY_DAYS",
+    "check_sync_config",
+    "merged",
+    "syncs",
+]
 
-COLLECTIONS = ("stripe", "manual")
+COLLECTIONS = ("stripe", "tallyhouse", "manual")
+AFTER_LAST_TRY = ("past_due", "uncollectible")
+DEFAULT_RETRY_DAYS = (3, 5, 7)
+# Card networks count tries and charge for too many of them.
+_MOST_RETRIES = 8
+_LONGEST_GAP = 60
 DEFAULT_DAYS_UNTIL_DUE = 30
 
 # What is done for each entity, unless it is switched off. A direction that is not here is refused: a setting that
@@ -54,16 +69,28 @@ def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def check_sync_config(config: Mapping[str, Any]) -> None:
     """InvalidInput `sync_config_invalid`; `sync_direction_not_supported` for what is not done or cannot be stopped."""
-    unknown = set(config) - {*_DONE, "collection", "days_until_due"}
+    unknown = set(config) - {*_DONE, "collection", "retry_days", "after_last_try", "days_until_due"}
     if unknown:
         raise _bad(min(unknown), "is not a setting")
     for entity in _DONE.keys() & config.keys():
         _check_directions(entity, config[entity])
     if config.get("collection", COLLECTIONS[0]) not in COLLECTIONS:
-        raise _bad("collection", "is neither stripe nor manual")
+        raise _bad("collection", "is none of stripe, tallyhouse and manual")
+    _check_retries(config)
     days = config.get("days_until_due", DEFAULT_DAYS_UNTIL_DUE)
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= 365:
         raise _bad("days_until_due", "is not a number of days between 0 and 365")
+
+
+def _check_retries(config: Mapping[str, Any]) -> None:
+    days = config.get("retry_days", DEFAULT_RETRY_DAYS)
+    if not isinstance(days, list | tuple) or len(days) > _MOST_RETRIES:
+        raise _bad("retry_days", f"is not a list of at most {_MOST_RETRIES} numbers of days")
+    for position, gap in enumerate(days):
+        if isinstance(gap, bool) or not isinstance(gap, int) or not 1 <= gap <= _LONGEST_GAP:
+            raise _bad(f"retry_days[{position}]", f"is not a number of days between 1 and {_LONGEST_GAP}")
+    if config.get("after_last_try", AFTER_LAST_TRY[0]) not in AFTER_LAST_TRY:
+        raise _bad("after_last_try", "is neither past_due nor uncollectible")
 
 
 def _check_directions(entity: str, asked: Any) -> None:

@@ -5,7 +5,8 @@ what came of it. Cut off anywhere and run again, by this worker or by another at
 customer, one invoice and one set of lines (promise S1). The draft is compared with ours before it is finalized (S2).
 
 Who collects is decided by the connection's `collection`: with "stripe" the invoice is finalized with automatic
-advancement and nobody here ever calls `pay`; with "manual" nothing is collected until `pay_invoice` is asked to.
+advancement and nobody here ever calls `pay`; with "tallyhouse" `collect_invoice` charges on a schedule; with "manual"
+nothing is collected until `pay_invoice` is asked to.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,14 @@ from ledger.db import Ledger
 from ledger.store import audit, invoices, mappings
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
-from pipelines.steps import invoice_draft, paid_elsewhere, payment_link, provider_mapping, sync_customer
+from pipelines.steps import (
+    collect_invoice,
+    invoice_draft,
+    paid_elsewhere,
+    payment_link,
+    provider_mapping,
+    sync_customer,
+)
 from pipelines.steps.connections import Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow, seen_detail
 
@@ -164,6 +172,7 @@ def _push(
     seen = follow(ledger, scope, link, invoice.id, seen.id, now)
     with ledger.begin() as session:
         done = _record(session, scope, mapping, "done", seen, now)
+        collect_invoice.begin(session, scope, link, invoice, now)
         audit.write(session, scope, "stripe", "invoice.synced", ENTITY, invoice.id, {"stripe_invoice_id": seen.id}, now)
     return _result(done, "synced")
 

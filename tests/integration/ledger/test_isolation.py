@@ -462,6 +462,7 @@ SILENT_WRITES: dict[str, Call] = {
     ),
     "outbox.done": lambda s, scope, have: outbox.done(s, scope, have.work.id, NOW),
     "outbox.retry_later": lambda s, scope, have: outbox.retry_later(s, scope, have.work.id, NOW, "x"),
+    "outbox.put_off": lambda s, scope, have: outbox.put_off(s, scope, have.work.id, NOW),
     "outbox.give_up": lambda s, scope, have: outbox.give_up(s, scope, have.work.id, "x", NOW),
     "idempotency.complete": lambda s, scope, _: idempotency.complete(s, scope, "k", 500, "{}"),
     "idempotency.release": lambda s, scope, _: idempotency.release(s, scope, "k"),

@@ -140,6 +140,19 @@ def test_work_of_a_worker_that_died_is_due_again_after_the_lease(ledger: Ledger)
     assert due_items(ledger, later(minutes=5)) == ["inv_1"]
 
 
+def test_work_that_is_put_off_waits_without_counting_as_failed(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        item = outbox.enqueue(session, scope, "invoice.collect", "inv_1", NOW)
+    for day in range(3):
+        assert due_items(ledger, later(days=day)) == ["inv_1"]
+        with ledger.begin() as session:
+            outbox.put_off(session, scope, item.id, later(days=day + 1))
+            found = outbox.get_item(session, scope, item.id)
+        assert (found.state, found.attempts, found.last_error) == ("open", 0, None)
+        assert due_items(ledger, later(days=day, hours=23)) == []
+
+
 def test_work_is_retried_later_or_given_up(ledger: Ledger) -> None:
     with ledger.begin() as session:
         scope = a_scope(session)

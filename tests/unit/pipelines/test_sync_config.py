@@ -20,6 +20,10 @@ from pipelines.steps.sync_config import check_sync_config, merged, syncs
         ({"customer": {"inbound": "yes"}}, "sync_config_invalid", "customer.inbound"),
         ({"card": {"inbound": True}}, "sync_config_invalid", "card"),
         ({"collection": "both"}, "sync_config_invalid", "collection"),
+        ({"retry_days": 3}, "sync_config_invalid", "retry_days"),
+        ({"retry_days": [1] * 9}, "sync_config_invalid", "retry_days"),
+        ({"retry_days": [3, 0]}, "sync_config_invalid", "retry_days[1]"),
+        ({"after_last_try": "void"}, "sync_config_invalid", "after_last_try"),
         ({"days_until_due": True}, "sync_config_invalid", "days_until_due"),
     ],
 )
