@@ -1,7 +1,8 @@
 """`/metrics`: what the way in for events is doing, for Prometheus. It names no tenant, customer or key.
 
-The figures are of this process alone. They are given to callers on this machine, and to others only with the token of
-the settings: how much comes in is nobody else's business.
+The figures are of this process alone; those of the pipeline, which all processes share, are at `/metrics/pipeline`.
+Both are given to callers on this machine, and to others only with the token of the settings: how much comes in is
+nobody else's business.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from starlette.responses import Response
 
 from api.auth import secret_of
 from api.deps import Deps
+from api.pipeline_metrics import PipelineFigures
 from billing.errors import NotAllowed, NotAuthenticated
 from ingestion.intake import Figures
+from pipelines.steps.pipeline_samples import read_samples
 
 __all__ = ["install"]
 
@@ -29,7 +32,7 @@ _HERE = frozenset({"127.0.0.1", "::1"})
 
 
 def install(app: FastAPI) -> None:
-    """Serve the figures at /metrics."""
+    """Serve the figures of this process at /metrics, and those of the pipeline below it."""
 
     @app.get("/metrics", include_in_schema=False, response_class=Response)
     async def metrics(request: Request) -> Response:
@@ -37,6 +40,16 @@ def install(app: FastAPI) -> None:
         _check(request, deps.settings.metrics_token.get_secret_value())
         registry = CollectorRegistry()
         registry.register(_Intake(deps.intake.figures, deps.clock))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/metrics/pipeline", include_in_schema=False, response_class=Response)
+    def pipeline_metrics(request: Request) -> Response:
+        deps: Deps = request.app.state.deps
+        _check(request, deps.settings.metrics_token.get_secret_value())
+        registry = CollectorRegistry()
+        found = read_samples(deps.ledger)
+        if found is not None:
+            registry.register(PipelineFigures(*found, deps.clock()))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -5,6 +5,7 @@ that is done but for rows that were refused ends with 3.
 import typer
 
 from cli import (
+    alerts,
     bench,
     bill,
     demo_command,
@@ -40,6 +41,7 @@ app.command("override")(override.override)
 app.command("reconcile")(reconcile.reconcile)
 app.command("doctor")(doctor.doctor)
 app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(bench.app, name="bench")

@@ -1,8 +1,9 @@
 """Asset checks: the gates of M6 as people see them in Dagster.
 
 The results that decide are the stored ones (`steps.gate_invoices`): finalizing verifies them for each invoice on its
-own. So a gate that refuses some invoices is a warning here, and the run goes on to bill the others. It is an error and
-blocks its run when it refuses all of them, since then the fault is hardly one customer's, or when it could not look.
+own. So a gate that refuses invoices is a warning here, and the run goes on: the others are billed, and what is refused
+becomes a priced draft that a person can look at and override. It is an error and blocks its run when it could look at
+none of them, or when no invoice's total is right, since then the fault is in the program.
 """
 
 from collections.abc import Iterator
@@ -71,7 +72,8 @@ def quantity_gates(
             tally.expected,
         )
     for gate in _OF_QUANTITIES:
-        yield _result(gate, report.of(gate), billable_quantities.key)
+        found = report.of(gate)
+        yield _result(gate, found, billable_quantities.key, blocks=bool(found.failures) and not found.outcomes)
 
 
 @dg.asset_check(
@@ -83,7 +85,8 @@ def totals_match_lines(context: dg.AssetCheckExecutionContext, tally: dg.Resourc
     """Looks at every draft of the days."""
     with retried_when_unavailable():
         report = gate_totals(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
-    return _result(Gate.TOTALS_MATCH_LINES, report, priced_invoices.key)
+    nothing_is_right = bool(report.outcomes or report.failures) and len(report.refused) == len(report.outcomes)
+    return _result(Gate.TOTALS_MATCH_LINES, report, priced_invoices.key, blocks=nothing_is_right)
 
 
 @dg.asset_check(
@@ -117,14 +120,14 @@ def all_subscriptions_billed(
 CHECKS = [rollup_matches_raw, quantity_gates, totals_match_lines, all_subscriptions_billed]
 
 
-def _result(gate: Gate, report: GateReport, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
+def _result(gate: Gate, report: GateReport, asset_key: dg.AssetKey, *, blocks: bool) -> dg.AssetCheckResult:
     looked_at = len(report.outcomes) + len(report.failures)
     not_passed = len(report.refused) + len(report.failures)
     return dg.AssetCheckResult(
         asset_key=asset_key,
         check_name=gate.value,
         passed=report.passed,
-        severity=dg.AssetCheckSeverity.ERROR if not_passed == looked_at else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
         description=f"{not_passed} of {looked_at} invoices are held" if not_passed else None,
         metadata={
             "looked at": looked_at,

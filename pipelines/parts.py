@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
 
+from integrations.alert_webhook import AlertWebhook
 from integrations.stripe.gateway import StripeGateway
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox
@@ -26,7 +27,10 @@ _LONGEST_QUERY_SECONDS = 900
 
 @dataclass(frozen=True)
 class Tally:
-    """The stores, the way to the payment provider, the time, and what the run works on. A test hands in its own."""
+    """The stores, the way to the payment provider, the time, and what the run works on. A test hands in its own.
+
+    `send_alert` takes a message's id and body; None where alerts are only logged.
+    """
 
     ledger: Ledger
     warehouse: Warehouse
@@ -34,6 +38,7 @@ class Tally:
     clock: Callable[[], datetime]
     chosen: Chosen = EVERYTHING
     expected: Expected = EXPECTED
+    send_alert: Callable[[str, str], None] | None = None
 
 
 def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
@@ -52,4 +57,9 @@ def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
     api_base = settings.stripe_api_base or None
     gateways = Gateways(ledger, box, lambda secret_key: StripeGateway(secret_key, api_base))
     expected = Expected(settings.quantity_periods, settings.quantity_jump, settings.quantity_drop)
-    return Tally(ledger, warehouse, gateways, lambda: datetime.now(UTC), chosen, expected)
+    to = AlertWebhook(settings.alert_url, settings.alert_secret_list, _now).send if settings.alert_url else None
+    return Tally(ledger, warehouse, gateways, _now, chosen, expected, to)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

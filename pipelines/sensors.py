@@ -5,21 +5,26 @@ people: it is on where TALLY_AUTOMATIC_BILLING says so, and can be switched unde
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from billing.errors import Unavailable
-from ledger.store import runs
+from ledger.store import pipeline_runs, runs
+from pipelines.finished_runs import finished_runs
 from pipelines.requested_runs import follow, run_request
 from pipelines.resources import Tally
 from pipelines.schedules import billing, late_usage, stripe_sweep, usage
 from pipelines.steps.close_periods import days_to_close
+from pipelines.steps.measure_pipeline import measure_pipeline
+from pipelines.steps.pipeline_samples import keep_samples
 from pipelines.steps.roll_up_usage import late_days
+from pipelines.steps.send_alerts import send_alerts
 from pipelines.steps.stripe_backlog import overdue_work
+from pipelines.steps.watch_pipeline import watch
 from settings import load_settings
 
-__all__ = ["close_periods", "late_usage_days", "requested_runs", "sensors", "stripe_backlog"]
+__all__ = ["close_periods", "late_usage_days", "pipeline_watch", "requested_runs", "sensors", "stripe_backlog"]
 
 # The worker of the API does the work within seconds; what is still there after so long has been missed by it.
 _MISSED_AFTER = timedelta(minutes=1)
@@ -32,6 +37,8 @@ _UNFINISHED = [
 # So many requests of all tenants are looked at in one tick; the rest comes with the next.
 _MOST_REQUESTS = 50
 _PARTITION = "dagster/partition"
+# A ledger that has never seen this Dagster learns of its last runs, not of its whole history.
+_FIRST_LOOK = timedelta(days=7)
 _CLOSES_BY_ITSELF = (
     dg.DefaultSensorStatus.RUNNING if load_settings().automatic_billing else dg.DefaultSensorStatus.STOPPED
 )
@@ -133,4 +140,31 @@ def requested_runs(
         yield dg.SkipReason("nothing was asked for" if not unfinished else "all that was asked for is at work")
 
 
-sensors = (close_periods, late_usage_days, requested_runs, stripe_backlog)
+@dg.sensor(
+    minimum_interval_seconds=60,
+    description=(
+        "Notes which runs have ended, measures every stage for Prometheus, opens and ends alerts, and sends them. "
+        "Starts no run."
+    ),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def pipeline_watch(context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]) -> dg.SensorResult:
+    """Everything is in the ledger before the cursor moves, and noted again it is the same."""
+    now = tally.clock()
+    since = datetime.fromisoformat(context.cursor) if context.cursor else now - _FIRST_LOOK
+    try:
+        for changed_at, run in finished_runs(context.instance, since):
+            with tally.ledger.begin() as session:
+                pipeline_runs.note(session, run)
+            since = max(since, changed_at)
+        state = measure_pipeline(tally.ledger, tally.warehouse, now)
+        keep_samples(tally.ledger, state)
+        watched = watch(tally.ledger, state)
+        sent = send_alerts(tally.ledger, tally.send_alert, now)
+    except Unavailable as error:
+        return dg.SensorResult(skip_reason=f"{error.code}: asked again at the next tick", cursor=since.isoformat())
+    said = f"{len(watched.opened)} alerts opened, {len(watched.resolved)} ended; {sent}"
+    return dg.SensorResult(skip_reason=said, cursor=since.isoformat())
+
+
+sensors = (close_periods, late_usage_days, pipeline_watch, requested_runs, stripe_backlog)

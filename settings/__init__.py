@@ -6,8 +6,9 @@ everything below receives values. Every field stands in ``.env.example``; a test
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings", "load_settings"]
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
     api_key: SecretStr = Field(default=SecretStr(""), description="Key of `tally import` and `tally export`.")
     public_url: str = Field(default="http://127.0.0.1:8080", description="Where customers and Stripe reach the API.")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people reach the Dagster UI.")
+
+    alert_url: str = Field(default="", description="Where alerts are sent; empty means that they are only logged.")
+    alert_secrets: SecretStr = Field(
+        default=SecretStr(""), description="Secrets that sign alerts, separated by commas: each of them signs."
+    )
 
     automatic_billing: bool = Field(
         default=False, description="Whether periods are billed by themselves from the first start on."
@@ -86,6 +92,19 @@ class Settings(BaseSettings):
         if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise ValueError("use one of DEBUG, INFO, WARNING, ERROR")
         return level
+
+    @model_validator(mode="after")
+    def _alerts_are_signed(self) -> Self:
+        if self.alert_url and not self.alert_url.startswith(("https://", "http://")):
+            raise ValueError("TALLY_ALERT_URL: write an address that begins with https:// or http://")
+        if self.alert_url and not self.alert_secret_list:
+            raise ValueError("TALLY_ALERT_SECRETS: set a secret, alerts are not sent without a signature")
+        return self
+
+    @property
+    def alert_secret_list(self) -> list[str]:
+        """The secrets that sign alerts."""
+        return [secret for part in self.alert_secrets.get_secret_value().split(",") if (secret := part.strip())]
 
     @property
     def resolved_ledger_url(self) -> str:

@@ -94,19 +94,44 @@ def mismatches(warehouse: Warehouse, days: Sequence[date]) -> list[dict[str, Any
     ]
 
 
-def dirty_days(warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY) -> list[date]:
-    """Days since `since` on which some meter has events that its current rollup has not seen."""
+@dataclass(frozen=True, slots=True)
+class UnseenDay:
+    """Events of one name and day that the current rollup of some meter has not seen, in microseconds since 1970.
+
+    `seen_us` is how far that rollup has come (0 where there is none), `arrived_us` when the last event came, and
+    `corrected_us` when the last one was superseded.
+    """
+
+    scope: Scope
+    event_name: str
+    day: date
+    seen_us: int
+    arrived_us: int
+    corrected_us: int
+
+
+def unseen_days(
+    warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY
+) -> list[UnseenDay]:
+    """What the rollups since `since` have not seen, by environment, event name and day."""
     builds = _current_builds(warehouse, since)
-    listening: dict[tuple[str, str, str], list[Meter]] = {}
+    listening: dict[tuple[Scope, str], list[Meter]] = {}
     for scope, meter in meters:
         if meter.aggregation.type is not AggregationType.WEIGHTED_SUM:
-            listening.setdefault((scope.tenant_id, scope.environment_id, meter.event_name), []).append(meter)
-    dirty: set[date] = set()
+            listening.setdefault((scope, meter.event_name), []).append(meter)
+    unseen = []
     for (scope, event_name, day), arrived in _arrivals(warehouse, since).items():
-        for meter in listening.get((scope.tenant_id, scope.environment_id, event_name), ()):
-            if _has_not_seen(builds.get((scope, meter.id, meter.version, day)), arrived):
-                dirty.add(day)
-    return sorted(dirty)
+        found = [builds.get((scope, meter.id, meter.version, day)) for meter in listening.get((scope, event_name), ())]
+        behind = [build for build in found if _has_not_seen(build, arrived)]
+        if behind:
+            seen_us = min(build["watermark_us"] if build else 0 for build in behind)
+            unseen.append(UnseenDay(scope, event_name, day, seen_us, arrived["arrived_us"], arrived["corrected_us"]))
+    return unseen
+
+
+def dirty_days(warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY) -> list[date]:
+    """Days since `since` on which some meter has events that its current rollup has not seen."""
+    return sorted({unseen.day for unseen in unseen_days(warehouse, meters, since)})
 
 
 def drop_old_builds(warehouse: Warehouse, now: datetime, keep: timedelta = timedelta(days=7)) -> int:

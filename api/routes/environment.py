@@ -19,11 +19,16 @@ def get_environment(call: Annotated[Call, needs("runs:read")]) -> EnvironmentOut
 
 @routes.patch("/environment")
 def change_environment(body: EnvironmentChangesIn, call: Annotated[Call, needs("runs:write")]) -> EnvironmentOut:
-    """Change how long periods wait for events that are on their way before they are billed by themselves."""
+    """Change how long periods wait for events that are on their way before they are billed by themselves, and after how
+    long usage is reported as late.
+    """
     with call.deps.ledger.begin() as session:
-        changed = tenants.set_billing_grace(session, call.scope, body.billing_grace)
-        said = {"billing_grace_seconds": body.billing_grace_seconds}
-        audit.write(
-            session, call.scope, call.caller.id, "environment.changed", "environment", changed.id, said, call.now
-        )
+        if body.billing_grace is not None:
+            tenants.set_billing_grace(session, call.scope, body.billing_grace)
+        if body.usage_freshness is not None:
+            tenants.set_usage_freshness(session, call.scope, body.usage_freshness)
+        changed = tenants.get_environment(session, call.scope)
+        if body.said:
+            actor, what = call.caller.id, "environment.changed"
+            audit.write(session, call.scope, actor, what, "environment", changed.id, body.said, call.now)
         return EnvironmentOut.of(changed)

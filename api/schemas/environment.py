@@ -1,4 +1,4 @@
-"""The environment of a key, and how it is billed."""
+"""The environment of a key: how it is billed, and when its usage is late."""
 
 from datetime import timedelta
 from typing import Annotated, Self
@@ -11,24 +11,48 @@ from ledger.store.tenants import EnvironmentRecord
 __all__ = ["EnvironmentChangesIn", "EnvironmentOut"]
 
 _LONGEST_GRACE = 31 * 24 * 3600
+_SHORTEST_FRESHNESS = 60
+
+BillingGrace = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=0,
+        le=_LONGEST_GRACE,
+        description="So long after its end a period is billed by itself: 31 days at most.",
+    ),
+]
+UsageFreshness = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=_SHORTEST_FRESHNESS,
+        le=_LONGEST_GRACE,
+        description="Events that have waited for so long to be rolled up are reported as late; a minute at least.",
+    ),
+]
 
 
 class EnvironmentChangesIn(Model):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"billing_grace_seconds": 7200}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"billing_grace_seconds": 7200}, {"usage_freshness_seconds": 1800}]}
+    )
 
-    billing_grace_seconds: Annotated[
-        int,
-        Field(
-            strict=True,
-            ge=0,
-            le=_LONGEST_GRACE,
-            description="So long after its end a period is billed by itself: 31 days at most.",
-        ),
-    ]
+    billing_grace_seconds: BillingGrace | None = None
+    usage_freshness_seconds: UsageFreshness | None = None
 
     @property
-    def billing_grace(self) -> timedelta:
-        return timedelta(seconds=self.billing_grace_seconds)
+    def said(self) -> dict[str, int]:
+        """What is to change; a field that is left out or null stays as it is."""
+        return self.model_dump(exclude_none=True)
+
+    @property
+    def billing_grace(self) -> timedelta | None:
+        return None if self.billing_grace_seconds is None else timedelta(seconds=self.billing_grace_seconds)
+
+    @property
+    def usage_freshness(self) -> timedelta | None:
+        return None if self.usage_freshness_seconds is None else timedelta(seconds=self.usage_freshness_seconds)
 
 
 class EnvironmentOut(Model):
@@ -37,6 +61,7 @@ class EnvironmentOut(Model):
     kind: str
     timezone: str
     billing_grace_seconds: int
+    usage_freshness_seconds: int
 
     @classmethod
     def of(cls, record: EnvironmentRecord) -> Self:
@@ -46,4 +71,5 @@ class EnvironmentOut(Model):
             kind=record.kind,
             timezone=record.timezone,
             billing_grace_seconds=int(record.billing_grace.total_seconds()),
+            usage_freshness_seconds=int(record.usage_freshness.total_seconds()),
         )

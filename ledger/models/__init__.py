@@ -14,6 +14,7 @@ from ledger.models.key import ApiKey
 from ledger.models.meter import Meter, MeterVersion
 from ledger.models.payment import Payment
 from ledger.models.payment_history import PaymentHistory
+from ledger.models.pipeline import Alert, AlertMessage, PipelineFigures, PipelineRun, PipelineRunTotal
 from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
@@ -24,6 +25,8 @@ from ledger.models.tenant import Environment, Tenant
 from ledger.models.work import InboxEvent, OutboxItem, WebhookDelivery
 
 __all__ = [
+    "Alert",
+    "AlertMessage",
     "ApiKey",
     "AuditEntry",
     "Base",
@@ -52,6 +55,9 @@ __all__ = [
     "OutboxItem",
     "Payment",
     "PaymentHistory",
+    "PipelineFigures",
+    "PipelineRun",
+    "PipelineRunTotal",
     "Plan",
     "PlanVersion",
     "Price",

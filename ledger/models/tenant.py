@@ -32,3 +32,4 @@ class Environment(Base):
     timezone: Mapped[str]
     created_at: Mapped[datetime]
     billing_grace_seconds: Mapped[int] = mapped_column(server_default=text("3600"))
+    usage_freshness_seconds: Mapped[int] = mapped_column(server_default=text("3600"))

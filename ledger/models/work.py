@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped
 from ledger.models.base import Base, Entity, in_environment, one_of, scoped_key
 
 IS_OPEN = column("state") == "open"
+IS_FAILED = column("state") == "failed"
 
 
 class InboxEvent(Entity, Base):
@@ -21,6 +22,7 @@ class InboxEvent(Entity, Base):
         ),
         one_of("state", "open", "processed", "ignored", "failed"),
         Index("ix_inbox_due", "due_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index("ix_inbox_failed", "closed_at", sqlite_where=IS_FAILED, postgresql_where=IS_FAILED),
         Index("ix_inbox_newest", "tenant_id", "environment_id", "received_at", "id"),
     )
 
@@ -70,6 +72,7 @@ class OutboxItem(Entity, Base):
             postgresql_where=IS_OPEN,
         ),
         Index("ix_outbox_due", "due_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index("ix_outbox_failed", "closed_at", sqlite_where=IS_FAILED, postgresql_where=IS_FAILED),
         Index("ix_outbox_newest", "tenant_id", "environment_id", "created_at", "id"),
     )
 

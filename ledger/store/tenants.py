@@ -22,7 +22,10 @@ class TenantRecord:
 
 @dataclass(frozen=True)
 class EnvironmentRecord:
-    """`billing_grace`: so long after a period's end it is billed by itself, for events that are on their way."""
+    """`billing_grace`: so long after a period's end it is billed by itself, for events that are on their way.
+
+    `usage_freshness`: rollups that lack events received longer ago than this are reported as late.
+    """
 
     id: str
     tenant_id: str
@@ -30,6 +33,7 @@ class EnvironmentRecord:
     kind: str
     timezone: str
     billing_grace: timedelta = timedelta(hours=1)
+    usage_freshness: timedelta = timedelta(hours=1)
 
     @property
     def scope(self) -> Scope:
@@ -93,10 +97,12 @@ def list_environments(session: Session, tenant_id: str) -> list[EnvironmentRecor
 
 def set_billing_grace(session: Session, scope: Scope, grace: timedelta) -> EnvironmentRecord:
     """Changes an environment's grace, in whole seconds. NotFound `environment_not_found`."""
-    get_environment(session, scope)
-    this = (Environment.tenant_id == scope.tenant_id, Environment.id == scope.environment_id)
-    session.execute(update(Environment).where(*this).values(billing_grace_seconds=int(grace.total_seconds())))
-    return get_environment(session, scope)
+    return _set(session, scope, billing_grace_seconds=int(grace.total_seconds()))
+
+
+def set_usage_freshness(session: Session, scope: Scope, freshness: timedelta) -> EnvironmentRecord:
+    """Changes after how long an environment's usage is late, in whole seconds. NotFound `environment_not_found`."""
+    return _set(session, scope, usage_freshness_seconds=int(freshness.total_seconds()))
 
 
 def billing_graces(session: Session) -> dict[Scope, timedelta]:
@@ -107,12 +113,34 @@ def billing_graces(session: Session) -> dict[Scope, timedelta]:
     }
 
 
+def usage_freshnesses(session: Session) -> dict[Scope, timedelta]:
+    """After how long the usage of every environment is late."""
+    return {
+        Scope(row.tenant_id, row.id): timedelta(seconds=row.usage_freshness_seconds)
+        for row in session.scalars(select(Environment))
+    }
+
+
 def list_scopes(session: Session) -> list[Scope]:
     """Every environment of every tenant."""
     rows = session.scalars(select(Environment).order_by(Environment.tenant_id, Environment.id))
     return [Scope(row.tenant_id, row.id) for row in rows]
 
 
+def _set(session: Session, scope: Scope, **values: int) -> EnvironmentRecord:
+    get_environment(session, scope)
+    this = (Environment.tenant_id == scope.tenant_id, Environment.id == scope.environment_id)
+    session.execute(update(Environment).where(*this).values(**values))
+    return get_environment(session, scope)
+
+
 def _record(row: Environment) -> EnvironmentRecord:
-    grace = timedelta(seconds=row.billing_grace_seconds)
-    return EnvironmentRecord(row.id, row.tenant_id, row.name, row.kind, row.timezone, grace)
+    return EnvironmentRecord(
+        row.id,
+        row.tenant_id,
+        row.name,
+        row.kind,
+        row.timezone,
+        billing_grace=timedelta(seconds=row.billing_grace_seconds),
+        usage_freshness=timedelta(seconds=row.usage_freshness_seconds),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Arrival:
-    """One request as it came: its exact bytes and its signature header."""
+    """One request as it came: its exact bytes and its headers, by name in lower case."""
 
     body: bytes
-    signature: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> str:
+        """Stripe's."""
+        return self.headers.get("stripe-signature", "")
 
 
 @dataclass
@@ -43,7 +48,7 @@ def webhook_receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             status = receiver.answer(len(receiver.arrivals))
-            receiver.arrivals.append(Arrival(body, self.headers.get("Stripe-Signature", "")))
+            receiver.arrivals.append(Arrival(body, {k.lower(): v for k, v in self.headers.items()}))
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -65,3 +65,12 @@ def test_an_environment_is_read_and_its_grace_is_changed(tenant: Tenant) -> None
     assert tenant.get("environment").json() == changed.json()
     too_long = tenant.http.patch("/api/v1/environment", json={"billing_grace_seconds": 31 * 86400 + 1})
     assert (too_long.status_code, too_long.json()["field"]) == (422, "billing_grace_seconds")
+
+
+def test_an_environment_says_after_how_long_its_usage_is_late(tenant: Tenant) -> None:
+    assert tenant.get("environment").json()["usage_freshness_seconds"] == 3600
+    changed = tenant.http.patch("/api/v1/environment", json={"usage_freshness_seconds": 900})
+    assert (changed.status_code, changed.json()["usage_freshness_seconds"]) == (200, 900)
+    assert changed.json()["billing_grace_seconds"] == 3600
+    too_short = tenant.http.patch("/api/v1/environment", json={"usage_freshness_seconds": 59})
+    assert (too_short.status_code, too_short.json()["field"]) == (422, "usage_freshness_seconds")

@@ -471,6 +471,7 @@ SILENT_WRITES: dict[str, Call] = {
 # They write a new row in the scope that they are given, and name no other.
 NAME_NO_ROW = {
     "tenants.set_billing_grace",
+    "tenants.set_usage_freshness",
     "keys.create_key",
     "customers.create_customer",
     "connections.create_connection",
