@@ -10,6 +10,7 @@ CREATE TABLE usage_builds
     `watermark` DateTime64(6, 'UTC'),
     `started_at` DateTime64(6, 'UTC') COMMENT 'rows superseded before this are known to be left out',
     `hours` UInt64 COMMENT 'rows in usage_hourly',
+    `days` UInt64 DEFAULT 0 COMMENT 'rows in usage_daily: 0 beside hours where a build is read by the hour',
     `matched` UInt64,
     `usable` UInt64,
     `switched_at` DateTime64(6, 'UTC') DEFAULT now64(6)
