@@ -176,6 +176,7 @@ def _billing_rows(report: billing_bench.Report) -> list[tuple[str, str, str]]:
 
 
 def _query_rows(report: query_bench.Report) -> list[tuple[str, str, str]]:
+    rollups = [f"{name} {report.stored_mb.get(name, 0):,.0f} MB" for name in ("usage_hourly", "usage_daily")]
     one, everybody, month, day = report.customer_month, report.everybodys_days, report.month_build, report.large_day
     month_told = (
         f"{month.events:,} events, {month.rows:,} rows, peak {month.peak_mb:,.0f} MB; before that reconciled in "
@@ -205,7 +206,7 @@ def _query_rows(report: query_bench.Report) -> list[tuple[str, str, str]]:
         (
             "on disk",
             f"{sum(report.stored_mb.values()):,.0f} MB",
-            f"{report.bytes_per_event} bytes an event; usage_hourly {report.stored_mb.get('usage_hourly', 0):,.0f} MB",
+            f"{report.bytes_per_event} bytes an event; " + ", ".join(rollups),
         ),
         ("warehouse, peak memory of the queries", f"{report.warehouse_peak_mb:,.0f} MB", ""),
     ]

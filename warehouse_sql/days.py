@@ -8,9 +8,9 @@ never depends on when rollups were made (promise U1).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from warehouse_sql.client import Warehouse
@@ -23,12 +23,13 @@ _EDGES_OF_A_RAW_DAY: Final = 12
 @dataclass(frozen=True, slots=True)
 class CurrentBuild:
     """The rollup of one meter and day that is read now: it holds what was received up to `watermark`, and leaves out
-    what was superseded before `started_at`.
+    what was superseded before `started_at`. `has_days`: its hours are added up by day as well.
     """
 
     build: int
     watermark: datetime
     started_at: datetime
+    has_days: bool
 
 
 @dataclass(slots=True)
@@ -52,10 +53,14 @@ class KnownDays:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What one answer about `days` is read from, and when that was decided."""
+    """What one answer about `days` is read from, and when that was decided.
+
+    `whole_days`: no window cuts a day that has a build, and all builds have days.
+    """
 
     days: tuple[date, ...]
     builds: dict[date, int]
+    whole_days: bool
     raw_days: tuple[date, ...]
     raw_hours: tuple[datetime, ...]
     busy_raw_days: int
@@ -69,6 +74,7 @@ class Sources:
 
     def params(self) -> dict[str, Any]:
         return {
+            "rollup": "usage_daily" if self.whole_days else "usage_hourly",
             "builds": [self.builds.get(day, 0) for day in self.days],
             "raw_days": list(self.raw_days),
             "raw_hours": [hour_text(hour) for hour in self.raw_hours],
@@ -105,6 +111,7 @@ def choose_sources(
     return Sources(
         days=tuple(days),
         builds=builds,
+        whole_days=_are_whole(builds, known, (start, *edges, end)),
         raw_days=raw_days,
         raw_hours=raw_hours,
         busy_raw_days=len(known.arrived_us.keys() & ({*raw_days} | {hour.date() for hour in raw_hours})),
@@ -112,6 +119,11 @@ def choose_sources(
         reconciled_us=reconciled_us,
         as_of=from_micros(known.now_us),
     )
+
+
+def _are_whole(builds: dict[date, int], known: KnownDays, edges: Iterable[datetime]) -> bool:
+    cut = {edge.date() for edge in (at.astimezone(UTC) for at in edges) if edge.time() != time.min}
+    return cut.isdisjoint(builds) and all(known.built[day].has_days for day in builds)
 
 
 def read_days(warehouse: Warehouse, meter: dict[str, Any], first_day: date, last_day: date) -> KnownDays:
@@ -129,7 +141,9 @@ def read_days(warehouse: Warehouse, meter: dict[str, Any], first_day: date, last
             case "superseded":
                 known.superseded_us[day] = received_us
             case "built":
-                known.built[day] = CurrentBuild(row["build"], from_micros(received_us), from_micros(row["started_us"]))
+                known.built[day] = CurrentBuild(
+                    row["build"], from_micros(received_us), from_micros(row["started_us"]), row["has_days"]
+                )
     return known
 
 

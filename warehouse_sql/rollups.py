@@ -82,15 +82,16 @@ def build_days(
 
 
 def mismatches(warehouse: Warehouse, days: Sequence[date]) -> list[dict[str, Any]]:
-    """Rows of current rollups of `days` that differ from the events they were made of; at most 100 for each build."""
+    """Rows of current rollups of `days` that differ from the events they were made of; at most 200 for each build.
+
+    Hours are compared with the events, and days with their hours.
+    """
     return [
         row
         for some_days in _portions(sorted(set(days)))
         for build in warehouse.rows("queries/builds_by_day", {"days": some_days})
-        for row in warehouse.rows(
-            "checks/rollup_matches_raw",
-            {"build": build["build"], "days": build["days"], "watermark_us": build["watermark_us"]},
-        )
+        for check in ("checks/rollup_matches_raw", "checks/rollup_days_match_hours")
+        for row in warehouse.rows(check, build)
     ]
 
 
@@ -139,6 +140,8 @@ def drop_old_builds(warehouse: Warehouse, now: datetime, keep: timedelta = timed
     before_us = to_micros(now - keep)
     builds = [row["build"] for row in warehouse.rows("queries/old_builds", {"before_us": before_us})]
     if builds:
+        # Hours last: builds are found by them.
+        warehouse.command("queries/drop_old_build_days", {"builds": builds})
         warehouse.command("queries/drop_old_builds", {"builds": builds})
     return len(builds)
 
@@ -199,6 +202,7 @@ def _build(
         "JSONEachRow",
     )
     warehouse.command("queries/build_usage", params, {"max_bytes_before_external_group_by": spill_bytes})
+    warehouse.command("queries/build_usage_days", params, {"max_bytes_before_external_group_by": spill_bytes})
     warehouse.command("queries/switch_usage_builds", params)
     for row in warehouse.rows("queries/build_result", params):
         yield DayBuild(row["day"], build, watermark, row["hours"], row["matched"])

@@ -1,6 +1,7 @@
--- One meter's usage per customer, window and group values in [start, end): hours of clean days from the rollup, all
--- other hours from the events. Windows are given by their starts, in microseconds; the last one ends at `end_us`.
+-- One meter's usage per customer, window and group values in [start, end): clean days from a rollup, all other hours from
+-- the events. Windows are given by their starts, in microseconds; the last one ends at `end_us`.
 --
+--   rollup      usage_daily where no clean day is cut by a window, else usage_hourly
 --   builds      the build whose rollup is used, for each day from first_day on; 0 where none is
 --   raw_days    days that are read from the events
 --   raw_hours   hours of the other days that are read from the events all the same: a window's edge lies within them
@@ -27,9 +28,9 @@ FROM
     SELECT
         customer_id,
         roundDown(toInt64(toUnixTimestamp(hour)) * 1000000, {window_starts_us:Array(Int64)}) AS window_us,
-        arrayMap(position -> usage_hourly.groups[position], {group_positions:Array(UInt8)})  AS groups,
+        arrayMap(position -> rollup.groups[position], {group_positions:Array(UInt8)})  AS groups,
         matched, usable, total, lowest, highest, latest, distinct_texts, fingerprint
-    FROM usage_hourly
+    FROM {rollup:Identifier} AS rollup
     WHERE tenant_id = {tenant_id:String}
       AND environment_id = {environment_id:String}
       AND meter_id = {meter_id:String}
@@ -41,7 +42,7 @@ FROM
       AND (empty({group_filters:Array(Tuple(String, String, Array(String)))})
            OR tally_fits(
                   mapFromArrays({group_names:Array(String)},
-                                arrayResize(arrayMap(text -> toNullable(text), usage_hourly.groups),
+                                arrayResize(arrayMap(text -> toNullable(text), rollup.groups),
                                             length({group_names:Array(String)}))),
                   {group_filters:Array(Tuple(String, String, Array(String)))}))
 

@@ -2,7 +2,7 @@
 --   asked       received_us: the time of this statement
 --   arrived     received_us: when the day's last event arrived
 --   superseded  received_us: when an event of the day was last superseded
---   built       received_us: the watermark of the day's current rollup, its number and its start
+--   built       received_us: the watermark of the day's current rollup, its number and its start; whether it has days
 -- The time is taken first: what was stored by then is in the answer. Facts side by side and not joined, because the
 -- engine spends more time on the plan of a join than on reading all of this.
 SELECT
@@ -10,11 +10,12 @@ SELECT
     toDate(0)                                     AS day,
     toUnixTimestamp64Micro(now64(6, 'UTC'))       AS received_us,
     toUInt64(0)                                   AS build,
-    toInt64(0)                                    AS started_us
+    toInt64(0)                                    AS started_us,
+    false                                         AS has_days
 
 UNION ALL
 
-SELECT 'arrived', day, toUnixTimestamp64Micro(max(last_ingested_at)), 0, 0
+SELECT 'arrived', day, toUnixTimestamp64Micro(max(last_ingested_at)), 0, 0, false
 FROM arrivals
 WHERE tenant_id = {tenant_id:String}
   AND environment_id = {environment_id:String}
@@ -24,7 +25,7 @@ GROUP BY day
 
 UNION ALL
 
-SELECT 'superseded', day, toUnixTimestamp64Micro(max(superseded_at)), 0, 0
+SELECT 'superseded', day, toUnixTimestamp64Micro(max(superseded_at)), 0, 0, false
 FROM superseded
 WHERE tenant_id = {tenant_id:String}
   AND environment_id = {environment_id:String}
@@ -37,9 +38,10 @@ UNION ALL
 SELECT
     'built',
     day,
-    toUnixTimestamp64Micro((argMax((build, watermark, started_at), (watermark, started_at, build)) AS current).2),
-    current.1,
-    toUnixTimestamp64Micro(current.3)
+    toUnixTimestamp64Micro((max((watermark, started_at, build, days > 0 OR hours = 0)) AS current).1),
+    current.3,
+    toUnixTimestamp64Micro(current.2),
+    current.4
 FROM usage_builds
 WHERE tenant_id = {tenant_id:String}
   AND environment_id = {environment_id:String}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -215,13 +216,35 @@ def test_the_check_finds_a_rollup_that_does_not_match_its_events(warehouse: Ware
         "ALTER TABLE usage_hourly UPDATE total = total + 1 WHERE customer_id = 'beta' SETTINGS mutations_sync = 1",
         "test",
     )
-    (wrong,) = mismatches(warehouse, DAYS)
-    assert (wrong["customer_id"], wrong["rollup_total"], wrong["raw_total"]) == ("beta", "3", "2")
+    found = [(row["customer_id"], row["rollup_total"], row["raw_total"]) for row in mismatches(warehouse, DAYS)]
+    assert found == [("beta", "3", "2"), ("beta", "2", "3")], (
+        "an hour that its events differ from, a day that its hours do"
+    )
     warehouse.statement(
         "ALTER TABLE usage_hourly DELETE WHERE customer_id = 'acme' SETTINGS mutations_sync = 1", "test"
     )
-    assert [row["customer_id"] for row in mismatches(warehouse, DAYS)] == ["acme", "beta"]
+    assert [row["customer_id"] for row in mismatches(warehouse, DAYS)] == ["acme", "beta", "acme", "beta"]
     assert built[0].build in read_usage(warehouse, january(scope)).builds.values()
+
+
+def test_whole_days_are_read_from_their_sums_and_days_that_a_window_cuts_from_their_hours(
+    warehouse: Warehouse, scope: Scope
+) -> None:
+    send(warehouse, scope, an_event("a", n="1"), an_event("b", "2026-01-05 20:00", n="2"))
+    build_days(warehouse, DAYS, [(scope, a_meter())], NOW)
+    warehouse.statement(
+        "ALTER TABLE usage_daily UPDATE total = total + 100 WHERE 1 SETTINGS mutations_sync = 1", "test"
+    )
+    assert values(read_usage(warehouse, january(scope)).rows) == ["103"]
+    day_of_kolkata = replace(january(scope), start=at("2026-01-04 18:30"), end=at("2026-01-05 18:30"))
+    assert values(read_usage(warehouse, day_of_kolkata).rows) == ["1"]
+    by_hour = replace(january(scope), start=at("2026-01-05"), end=at("2026-01-05 20:00"), window="hour")
+    assert sum(row.value or 0 for row in read_usage(warehouse, by_hour).rows) == 1
+
+    before_there_were_days = "ALTER TABLE usage_builds UPDATE days = 0 WHERE 1 SETTINGS mutations_sync = 1"
+    warehouse.statement(before_there_were_days, "test")
+    answer = read_usage(warehouse, january(scope))
+    assert (values(answer.rows), answer.rollup_days) == (["3"], 3)
 
 
 def test_arrivals_that_a_crash_left_out_are_put_back_and_make_the_day_dirty(warehouse: Warehouse, scope: Scope) -> None:

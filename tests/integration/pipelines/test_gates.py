@@ -33,9 +33,10 @@ from tests.integration.pipelines.stage import BILLING, BILLING_DAY, Shop, Stage,
 def doubled_rollups(stage: Stage, shop: Shop, customer: str) -> Iterator[None]:
     """Usage that no event is behind, as a fault in a build would leave it; building again mends it."""
     of_customer = f"tenant_id = '{shop.scope.tenant_id}' AND customer_id = '{customer}'"
-    double = f"INSERT INTO usage_hourly SELECT * FROM usage_hourly WHERE {of_customer}"  # noqa: S608 - ids of the test
     stage.roll_up_by_steps()
-    stage.warehouse.statement(double, "test/double_the_rollups")
+    for rollup in ("usage_hourly", "usage_daily"):
+        double = f"INSERT INTO {rollup} SELECT * FROM {rollup} WHERE {of_customer}"  # noqa: S608 - ids of the test
+        stage.warehouse.statement(double, "test/double_the_rollups")
     try:
         yield
     finally:
