@@ -13,7 +13,18 @@ from cli.stack.home import Home
 from cli.stack_commands import start_detached, stop_stack
 
 REPO = Path(__file__).resolve().parents[2]
-PAGES = ("catalog", "subscriptions", "events", "usage", "files", "stripe", "dagster", "invoices", "stripe")
+PAGES = (
+    "catalog",
+    "subscriptions",
+    "events",
+    "usage",
+    "files",
+    "stripe",
+    "dagster",
+    "invoices",
+    "adjustments",
+    "stripe",
+)
 
 
 def _blocks(page: str, language: str) -> list[str]:
