@@ -14,5 +14,5 @@ COPY pipelines pipelines
 COPY settings settings
 COPY warehouse_sql warehouse_sql
 RUN uv pip install --system --no-cache -e .
-RUN useradd --create-home tally && mkdir -p /srv/state && chown tally /srv/state
+RUN useradd --create-home tally && mkdir -p /srv/state /srv/dagster && chown tally /srv/state /srv/dagster
 USER tally

@@ -7,7 +7,7 @@ PARTS := api billing bench cli ingestion integrations ledger pipelines settings 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all chaos soak check lint types imports format clean
+.PHONY: help setup demo up test test-all chaos grown soak check lint types imports format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-all: setup check ## All tests, the slow ones too
 
 chaos: setup ## Kill API and warehouse at random under load and count every event; make chaos ROUNDS=20 SEED=…
 	@CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s -m slow tests/integration/ingestion/test_chaos.py $(ARGS)
+
+grown: setup ## The services of docker-compose.yml as processes, killed while they work; make grown ROUNDS=3 SEED=…
+	@KILL_ROUNDS=$(ROUNDS) KILL_SEED=$(SEED) $(BIN)/python -m pytest -q -s -m slow tests/e2e/test_grown_form.py $(ARGS)
 
 soak: setup ## Steady load, and a table of memory and CPU; make soak SECONDS=300
 	@SOAK_SECONDS=$(or $(SECONDS),300) $(BIN)/python -m pytest -q -s -m slow tests/integration/ingestion/test_soak.py $(ARGS)

@@ -154,11 +154,7 @@ def local_services(settings: Settings, home: Home, addresses: Addresses) -> list
         Service(
             name="code",
             url=f"grpc://127.0.0.1:{addresses.code_port}",
-            command=(
-                *(str(_BIN / "dagster"), "api", "grpc", "-m", "pipelines.definitions", "-h", "127.0.0.1"),
-                *("-p", str(addresses.code_port), "--location-name", "tallyhouse"),
-                *("--use-python-environment-entry-point", "--log-level", "warning"),
-            ),
+            command=(_PYTHON, "-m", "pipelines.code_server", "-p", str(addresses.code_port), "--log-level", "warning"),
             answers=_listens(addresses.code_port),
             after=("dagster storage",),
         ),
@@ -183,6 +179,8 @@ def local_services(settings: Settings, home: Home, addresses: Addresses) -> list
             name="daemon",
             url="",
             command=(str(_BIN / "dagster-daemon"), "run", "-w", workspace, "--log-level", "warning"),
+            # A backfill waits for a code server that is being restarted, and does not fail.
+            environment={"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"},
             answers=lambda: _daemon_is_healthy(addresses.dagster),
             after=("dagster storage",),
         ),

@@ -69,7 +69,12 @@ def test_everything_waits_for_the_migration_and_the_migration_for_the_stores() -
 
 
 def test_secrets_come_from_the_environment_and_every_variable_is_a_setting() -> None:
-    known = {f"TALLY_{name.upper()}" for name in Settings.model_fields} | {"DAGSTER_HOME", "DAGSTER_PG_URL"}
+    known = {f"TALLY_{name.upper()}" for name in Settings.model_fields} | {
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR",
+        "DAGSTER_HOME",
+        "DAGSTER_LOGS",
+        "DAGSTER_PG_URL",
+    }
     services = compose()["services"]
     for name in OURS:
         environment = services[name]["environment"]

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,16 +32,30 @@ class Acknowledged:
 
     customer_id: str
     tokens: Decimal
+    timestamp: str
+
+
+def winter(chance: Random) -> str:
+    """Some moment of January or February 2026."""
+    return f"2026-0{chance.randint(1, 2)}-{chance.randint(1, 28):02}T{chance.randint(0, 23):02}:30:00Z"
 
 
 class EventSender:
-    """Several threads with bulks and single events, JSON and NDJSON, until `finish`.
+    """Several threads with bulks and single events, JSON and NDJSON, until `finish`; `moment` says when one happened.
 
     A request is repeated, with the same bytes, where the connection fails, on 429, and on 503; never after a 2xx.
     """
 
     def __init__(
-        self, url: str, key: str, seed: int, *, threads: int = 4, most_events: int = 40, pause: float = 0.01
+        self,
+        url: str,
+        key: str,
+        seed: int,
+        *,
+        threads: int = 4,
+        most_events: int = 40,
+        pause: float = 0.01,
+        moment: Callable[[Random], str] = winter,
     ) -> None:
         self.acknowledged: dict[str, Acknowledged] = {}
         self.statuses: Counter[int] = Counter()
@@ -50,6 +64,7 @@ class EventSender:
         self._seed = seed
         self._most = most_events
         self._pause = pause
+        self._moment = moment
         self._ending = threading.Event()
         self._noting = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, "sender")
@@ -97,15 +112,13 @@ class EventSender:
         count = 1 if chance.random() < 0.4 else chance.randint(2, self._most)
         return [self._event(chance, next(names)) for _ in range(count)]
 
-    @staticmethod
-    def _event(chance: Random, name: str) -> dict[str, Any]:
+    def _event(self, chance: Random, name: str) -> dict[str, Any]:
         keyed = {"idempotency_key": f"key-{name}"} if chance.random() < 0.3 else {}
-        at = f"2026-0{chance.randint(1, 2)}-{chance.randint(1, 28):02}T{chance.randint(0, 23):02}:30:00Z"
         return {
             "event_id": f"event-{name}",
             "event_name": "llm.request",
             "customer_id": f"customer_{chance.randint(1, 5)}",
-            "timestamp": at,
+            "timestamp": self._moment(chance),
             "properties": {"tokens": chance.randint(1, 99_999) / 100, "model": "small"},
             **keyed,
         }
@@ -147,7 +160,7 @@ class EventSender:
             for event in events:
                 tokens = Decimal(repr(event["properties"]["tokens"]))
                 identity = event.get("idempotency_key") or event["event_id"]
-                self.acknowledged[identity] = Acknowledged(event["customer_id"], tokens)
+                self.acknowledged[identity] = Acknowledged(event["customer_id"], tokens, event["timestamp"])
 
 
 @contextmanager

@@ -30,9 +30,8 @@ def running_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]
     env = {**os.environ, **environment, "DAGSTER_HOME": str(home), "TALLY_CODE_PORT": str(code_port)}
     subprocess.run([sys.executable, "-m", "pipelines.prepare_instance"], env=env, cwd=ROOT, check=True, timeout=120)
     workspace = ["-w", str(home / "workspace.yaml"), "--log-level", "warning"]
-    code = ["api", "grpc", "-m", "pipelines.definitions", "-h", "127.0.0.1", "-p", str(code_port)]
     commands = [
-        [str(BIN / "dagster"), *code, "--location-name", "tallyhouse", "--log-level", "warning"],
+        [sys.executable, "-m", "pipelines.code_server", "-p", str(code_port), "--log-level", "warning"],
         [str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(web_port), *workspace],
         [str(BIN / "dagster-daemon"), "run", *workspace],
     ]

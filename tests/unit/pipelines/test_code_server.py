@@ -1,10 +1,10 @@
-"""A stack that was killed leaves runs behind; the next one starts without them."""
+"""A code server that was killed leaves runs behind; the next one fails them."""
 
 from pathlib import Path
 
 import dagster as dg
 
-from pipelines.prepare_instance import prepare
+from pipelines.code_server import fail_left_behind, left_behind
 
 
 @dg.job
@@ -12,19 +12,25 @@ def nothing() -> None:
     """A job to have a run of."""
 
 
-def test_a_run_left_behind_by_a_killed_stack_is_failed_and_gives_its_slots_back(tmp_path: Path) -> None:
+def test_a_run_left_behind_by_a_killed_code_server_is_failed_and_gives_its_slots_back(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text(
         "telemetry: {enabled: false}\nconcurrency: {pools: {default_limit: 1, granularity: op}}\n"
     )
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        assert prepare(instance).failed_run_ids == ()
+        assert left_behind(instance) == ()
         left = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
         waiting = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.NOT_STARTED)
         slots = instance.event_log_storage
         slots.initialize_concurrency_limit_to_default("warehouse")
         slots.claim_concurrency_slot("warehouse", left.run_id, "a_step")
         assert slots.get_concurrency_info("warehouse").active_slot_count == 1
-        assert prepare(instance).failed_run_ids == (left.run_id,)
+        assert left_behind(instance) == (left.run_id,)
+        ended = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.SUCCESS)
+        fail_left_behind(instance, [left.run_id, ended.run_id, "00000000-0000-0000-0000-000000000000"])
         assert slots.get_concurrency_info("warehouse").active_slot_count == 0
         statuses = {run.run_id: run.status for run in instance.get_runs()}
-    assert statuses == {left.run_id: dg.DagsterRunStatus.FAILURE, waiting.run_id: dg.DagsterRunStatus.NOT_STARTED}
+    assert statuses == {
+        left.run_id: dg.DagsterRunStatus.FAILURE,
+        waiting.run_id: dg.DagsterRunStatus.NOT_STARTED,
+        ended.run_id: dg.DagsterRunStatus.SUCCESS,
+    }
