@@ -50,7 +50,7 @@ from tests.support.invoice_model.periods import Body, Span, instant, trial_end_o
 from tests.support.ledger_rows import a_scope
 from warehouse_sql.usage import Quantity
 
-NOT_PRICE = {"id", "feature"}
+NOT_PRICE = {"id", "feature", "versions"}
 
 
 @dataclass

@@ -3,9 +3,9 @@
 A case has what `lines` asks for and `discounts`, `tax_rates`, `tax_exempt`, `credits` (grants with what remains).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 from tests.support.invoice_model.adjustments import (
@@ -29,6 +29,7 @@ class Invoice:
     discounts: list[tuple[str, Fraction]] = field(default_factory=list)
     taxes: list[tuple[str, Fraction]] = field(default_factory=list)
     credits: list[tuple[str, Fraction]] = field(default_factory=list)
+    priced_at: datetime | None = None
 
     @property
     def subtotal(self) -> Fraction:
@@ -68,25 +69,31 @@ def unadjusted(
     until: datetime,
     priced_at: Callable[[datetime], datetime] = lambda due: due,
     adjust: Callable[[Invoice], object] = lambda invoice: invoice,
+    looks: Iterable[datetime] = (),
 ) -> list[Invoice]:
     """Every invoice that falls due by `until`, each priced at `priced_at` of the moment when it falls due.
 
-    The start invoice holds the first period's advance prices and is not made when nothing is due in advance. The
-    invoice of a period is due when the period ends, which is the subscription's end where that comes first; it holds
-    the period's usage and arrears, what the advance was wrong by, and the next period's advance. `adjust` is told each
-    of them before the next one is made.
+    The start invoice holds the first period's advance prices and is not made when nothing is due in advance; `looks`
+    are later moments at which something may be, as long as the period is open and the start no more than 35 days ago.
+    The invoice of a period is due when the period ends, which is the subscription's end where that comes first; it
+    holds the period's usage and arrears, what the advance was wrong by, and the next period's advance. `adjust` is told
+    each of them before the next one is made.
     """
     subscription, history = case["subscription"], case.get("history", [])
     start = instant(subscription["start"])
     periods = grid_periods(subscription)
     grid = next(periods)
-    now = priced_at(start)
-    billed = advance_lines(case, grid, now)
     found: list[Invoice] = []
-    if any(line.amount for line in billed) and start <= until:
-        first = grid.within(start, end_of(subscription, known(history, now)))
-        found.append(Invoice("subscription_start", first, start, billed))
-        adjust(found[-1])
+    first_end = grid.within(start, end_of(subscription, known(history, priced_at(grid.end)))).end
+    again = (look for look in looks if priced_at(start) < look <= priced_at(first_end) and _is_recent(start, look))
+    for now in sorted({priced_at(start), *again}):
+        billed = advance_lines(case, grid, now)
+        if any(line.amount for line in billed) and start <= until:
+            first = grid.within(start, end_of(subscription, known(history, now)))
+            found.append(Invoice("subscription_start", first, start, billed, priced_at=now))
+            adjust(found[-1])
+            break
+    billed = billed if found else []
     while True:
         period = grid.within(start, end_of(subscription, known(history, priced_at(grid.end))))
         if period.start >= period.end or period.end > until:
@@ -97,18 +104,24 @@ def unadjusted(
         made += true_ups(lines(case, cut, grid, advance=True), billed, period, EXPONENTS[case["currency"]])
         grid = next(periods)
         billed = advance_lines(case, grid, now)
-        found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed]))
+        found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed], priced_at=now))
         adjust(found[-1])
 
 
-def adjusted(case: Body, invoice: Invoice, discounts: list[Body]) -> Invoice:
-    """Coupons, then taxes on what they left, then credits on the total with taxes."""
+def _is_recent(start: datetime, look: datetime) -> bool:
+    """Whether the day of the start is one of the last 35."""
+    return start >= look.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=35)
+
+
+def adjusted(case: Body, invoice: Invoice, discounts: list[Body], at: datetime | None = None) -> Invoice:
+    """Coupons, then taxes on what they left, then credits on the total with taxes: those of the moment `at` which it is
+    final, or falls due."""
     currency = case["currency"]
     places = EXPONENTS[currency]
     invoice.discounts = apply_discounts(invoice.lines, discounts, currency, places)
     rates = [] if case.get("tax_exempt") else case.get("tax_rates", [])
     invoice.taxes = apply_taxes(invoice.lines, rates, places)
-    invoice.credits = apply_credits(invoice.total, case.get("credits", []), currency, invoice.due_at)
+    invoice.credits = apply_credits(invoice.total, case.get("credits", []), currency, at or invoice.due_at)
     return invoice
 
 
@@ -117,9 +130,13 @@ def invoices(case: Body, until: str) -> list[Invoice]:
     before: list[Invoice] = []
 
     def adjust(invoice: Invoice) -> None:
-        sums = [sum((line.amount for line in discountable(one.lines)), Fraction(0)) for one in before]
-        periods = len({one.period.start for one in before if one.period.start < invoice.period.start})
-        adjusted(case, invoice, [one for one in case.get("discounts", []) if in_scope(one, sums, periods)])
-        before.append(invoice)
+        before.append(adjusted(case, invoice, discounts_of(case, invoice, before)))
 
     return unadjusted(case, instant(until), adjust=adjust)
+
+
+def discounts_of(case: Body, invoice: Invoice, before: list[Invoice]) -> list[Body]:
+    """The discounts that apply to an invoice after those `before` it."""
+    sums = [sum((line.amount for line in discountable(one.lines)), Fraction(0)) for one in before]
+    periods = len({one.period.start for one in before if one.period.start < invoice.period.start})
+    return [one for one in case.get("discounts", []) if in_scope(one, sums, periods)]

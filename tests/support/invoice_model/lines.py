@@ -1,10 +1,12 @@
 """The lines of one billing period, a second time: what each price of each segment costs, in fractions.
 
 A case has `currency`, `plans` ({id: {"prices": [...], "tier_progress"?}}), `features` ({id: "sum" | "count"}),
-`subscription`, `history` and `usage` ([{"feature", "at", "value"}]). A price has an `id`, and a `feature` unless flat.
+`subscription`, `history` and `usage` ([{"feature", "at", "value"}]). A price has an `id`, and a `feature` unless flat,
+and may have `versions` ([{"effective_from", "terms"}], oldest first), which reach the periods that begin then or later.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 
 from tests.support.invoice_model.periods import Body, Segment, Span, Terms, instant
@@ -50,13 +52,22 @@ def terms_of(price: Body, terms: Terms) -> Body:
     return {**price, **terms.overrides.get(price["id"], {})}
 
 
-def parts(case: Body, found: list[Segment]) -> list[Part]:
+def in_force(price: Body, period_start: datetime) -> Body:
+    """The price in the version that bills a period: the last one that holds when it begins."""
+    found = {name: value for name, value in price.items() if name != "versions"}
+    for version in price.get("versions", []):
+        if instant(version["effective_from"]) <= period_start:
+            found |= version["terms"]
+    return found
+
+
+def parts(case: Body, found: list[Segment], period_start: datetime) -> list[Part]:
     """What gets a line: each price of each billed segment, by segment, then in the plan's order. A change that does not
     touch a price does not cut it: neighbours with the same terms and seats are one part."""
     kept: list[Part] = []
     for segment in found:
         for price in case["plans"][segment.terms.plan]["prices"] if segment.billed else []:
-            body = terms_of(price, segment.terms)
+            body = terms_of(in_force(price, period_start), segment.terms)
             seats = Fraction(segment.terms.quantities.get(price["id"], "1")) if is_flat(body) else Fraction(1)
             part = Part(body, segment.terms.plan, seats, segment.span)
             last = next((one for one in reversed(kept) if one.price["id"] == body["id"]), None)
@@ -156,7 +167,7 @@ def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> lis
     """The lines of a period that are due in arrears, or those in advance, whose keys say so. The key is the price's id
     where it has one part, else with the start of the part."""
     places = EXPONENTS[case["currency"]]
-    every = parts(case, found)
+    every = parts(case, found, max(grid.start, instant(case["subscription"]["start"])))
     ids = [part.price["id"] for part in every]
     runs: dict[str, list[Run]] = {}
     made = []

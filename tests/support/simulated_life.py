@@ -1,0 +1,303 @@
+"""Random customers over months, on the real stores: what they send and change, and the automation that bills them.
+
+Time is the caller's: at each `tick` what has come in since the last one is written, and then what the sensors ask for
+is run. The warehouse's own clock says in which order events were received, and nothing else.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar
+
+import dagster as dg
+
+from billing.errors import Conflict
+from billing.invoice import InvoiceStatus
+from billing.money import from_minor, to_minor
+from ingestion.amendment import Amendment
+from ingestion.event import Event
+from ingestion.writer import EventWriter
+from ledger.store.invoices import InvoiceRecord
+from pipelines.definitions import defs
+from pipelines.sensors import close_periods, late_usage_days
+from pipelines.steps.change_prices import PriceChanges, Timing, change_price
+from pipelines.steps.chosen import Chosen
+from pipelines.steps.correct_event import amend_event, void_event
+from pipelines.steps.credit_invoice import NewCreditNote, issue_note
+from pipelines.steps.expected_quantities import Expected
+from tests.integration.pipelines.stage import Stage, metadata_of
+from tests.support.billed_case import BilledCase
+from tests.support.invoice_model.contracts import FEATURES, contract, text
+from tests.support.invoice_model.periods import Body, instant
+from tests.support.price_model import EXPONENTS
+
+T = TypeVar("T", "Arrival", "Correction", "Repriced")
+DAY = timedelta(days=1)
+VALUES = ["1", "2.5", "12", "0.333333333333", "100", "7.25"]
+# Random usage jumps as no customer's does.
+_ANYTHING_IS_EXPECTED = Expected(0, Decimal(0), Decimal(0))
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An event that comes in; `again` under an identity that was sent before."""
+
+    at: datetime
+    event: Event
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Correction:
+    """An event is voided, or amended to other properties."""
+
+    at: datetime
+    event_id: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Repriced:
+    """A price of the case is changed in place."""
+
+    at: datetime
+    price: str
+    terms: Body
+
+
+@dataclass(frozen=True)
+class Note:
+    """A credit note: over an amount, or over all that was left."""
+
+    note_id: str
+    invoice_id: str
+    amount: Decimal | None
+
+
+@dataclass
+class Customer:
+    """One contract with its life: what is still to come, and what became of it."""
+
+    billed: BilledCase
+    arrivals: list[Arrival]
+    corrections: list[Correction]
+    prices: list[Repriced]
+    counted: dict[str, Body] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    written: int = 0
+    corrected: int = 0
+    refused: int = 0
+
+    def final_case(self) -> Body:
+        """The contract with its events as they stand now."""
+        return self.billed.case | {"usage": list(self.counted.values())}
+
+
+def a_customer(r: random.Random, stage: Stage, name: str, until: datetime, events_a_day: float) -> Customer:
+    """A random contract, with events and changes up to `until` at the latest."""
+    case = contract(r) | {"usage": []}
+    case |= _terms(r, case)
+    customer = Customer(BilledCase(stage.ledger, case, name), [], [], list(_price_changes(r, case, until)))
+    start = instant(case["subscription"]["start"])
+    seconds = int((until - start).total_seconds())
+    for number in range(int((until - start) / DAY * events_a_day)):
+        at = start + timedelta(seconds=r.randrange(seconds))
+        _plan(
+            r,
+            customer,
+            Event(r.choice([*FEATURES]), "customer", f"e{number}", at, properties={"value": r.choice(VALUES)}),
+        )
+    return customer
+
+
+def _plan(r: random.Random, customer: Customer, event: Event) -> None:
+    """An event as it happens, and now and then once more, with other content too, or corrected."""
+    customer.arrivals.append(Arrival(event.timestamp, event))
+    if r.random() < 0.1:
+        value = r.choice(VALUES) if r.random() < 0.3 else event.properties["value"]
+        moved = event.timestamp + r.choice([0, 0, 1]) * DAY
+        again = Event(event.event_name, "customer", event.event_id, moved, properties={"value": value})
+        customer.arrivals.append(Arrival(event.timestamp + r.randint(1, 40) * DAY, again, again=True))
+    if r.random() < 0.06:
+        value = r.choice(VALUES) if r.random() < 0.6 else None
+        at = event.timestamp + timedelta(days=r.randint(0, 20), seconds=1)
+        customer.corrections.append(Correction(at, event.event_id, value))
+
+
+def _terms(r: random.Random, case: Body) -> Body:
+    """Coupons, taxes and credit of a customer."""
+    currency, start = case["currency"], case["subscription"]["start"]
+    found: Body = {}
+    if r.random() < 0.4:
+        off = [
+            {"percent_off": "10"},
+            {"percent_off": "33.333"},
+            {"amount_off": _amount(r, currency), "currency": currency},
+        ]
+        spans = [{"duration": "once"}, {"duration": "repeating", "periods": r.randint(1, 4)}, {"duration": "forever"}]
+        found["discounts"] = [{"id": f"coupon{n}", **r.choice(off), **r.choice(spans)} for n in range(r.randint(1, 2))]
+    if r.random() < 0.6:
+        found["tax_rates"] = [
+            {"id": f"tax{n}", "percentage": r.choice(["19", "7", "8.875"]), "inclusive": r.random() < 0.3}
+            for n in range(r.randint(1, 2))
+        ]
+    if r.random() < 0.3:
+        ends = {"expires_at": text(instant(start) + timedelta(days=r.randint(20, 200)))} if r.random() < 0.3 else {}
+        grant = {"remaining": _amount(r, currency), "currency": currency, "effective_at": start}
+        found["credits"] = [{"id": "gift", **grant, **ends}]
+    return found
+
+
+def _amount(r: random.Random, currency: str) -> str:
+    return format(Decimal(r.randint(1, 30_000)).scaleb(-EXPONENTS[currency]), "f")
+
+
+def _price_changes(r: random.Random, case: Body, until: datetime) -> Iterator[Repriced]:
+    start = instant(case["subscription"]["start"])
+    for plan in case["plans"].values():
+        for price in plan["prices"]:
+            if r.random() < 0.25:
+                yield Repriced(start + r.random() * (until - start), price["id"], _dearer(r, price, case["currency"]))
+
+
+def _dearer(r: random.Random, price: Body, currency: str) -> Body:
+    match price["pricing_model"]:
+        case "flat":
+            return {"amount": _amount(r, currency)}
+        case "per_unit":
+            return {"unit_price": r.choice(["0.2", "0.0444", "8"])}
+        case "package":
+            return {"package_price": _amount(r, currency)}
+        case "percentage":
+            return {"rate": r.choice(["2.5", "44.4444"])}
+    return {"tiers": [{**tier, "unit_price": r.choice(["2", "0.5", "0.125"])} for tier in price["tiers"]]}
+
+
+@dataclass
+class Life:
+    """The customers on a stage. `runs` counts what the sensors had run."""
+
+    stage: Stage
+    customers: Sequence[Customer]
+    r: random.Random
+    runs: int = 0
+
+    def tick(self, now: datetime) -> None:
+        """All that has come in by now is written, and then billed as far as it is due."""
+        since, self.stage.now = self.stage.now, now
+        for customer in self.customers:
+            self._write(customer, since, now)
+        self._automation()
+
+    def _write(self, customer: Customer, since: datetime, now: datetime) -> None:
+        billed = customer.billed
+        history = billed.case["history"]
+        while customer.written < len(history) and instant(history[customer.written]["created_at"]) <= now:
+            billed.change(history[customer.written])
+            customer.written += 1
+        for repriced in _between(customer.prices, since, now):
+            _change_price(self.stage, billed, repriced, now)
+        came = _between(customer.arrivals, since, now)
+        writer = EventWriter(self.stage.warehouse)
+        for again in (False, True):
+            # What comes again is received later than what came first, though both may be in one tick.
+            events = [arrival.event for arrival in came if arrival.again is again]
+            if events:
+                writer.write(billed.scope, events)
+        for arrival in came:
+            if not arrival.again:
+                event = arrival.event
+                body = {"feature": event.event_name, "at": text(event.timestamp), "value": event.properties["value"]}
+                customer.counted[event.event_id] = body
+        for correction in _between(customer.corrections, since, now):
+            self._correct(customer, correction, now)
+
+    def _correct(self, customer: Customer, correction: Correction, now: datetime) -> None:
+        """As a person would; what a final invoice counts already is refused."""
+        parts = (self.stage.ledger, self.stage.warehouse, customer.billed.scope, correction.event_id)
+        before = customer.counted[correction.event_id]
+        if before["value"] == correction.value:
+            return
+        try:
+            if correction.value is None:
+                void_event(*parts, None, "sent by mistake", "tests", now)
+                del customer.counted[correction.event_id]
+            else:
+                amended = Amendment("read wrong", None, None, None, None, {"value": correction.value})
+                amend_event(*parts, amended, "tests", now)
+                customer.counted[correction.event_id] = before | {"value": correction.value}
+            customer.corrected += 1
+        except Conflict as error:
+            if error.code != "period_finalized":
+                raise
+            customer.refused += 1
+
+    def _automation(self) -> None:
+        """What each sensor asks for is run, in this process."""
+        tally = replace(self.stage.tally, expected=_ANYTHING_IS_EXPECTED)
+        repository = defs.get_repository_def()
+        for sensor in (late_usage_days, close_periods):
+            context = dg.build_sensor_context(
+                instance=self.stage.instance, resources={"tally": tally}, repository_def=repository
+            )
+            for request in sensor.evaluate_tick(context).run_requests or []:
+                chosen = request.run_config.get("resources", {}).get("tally", {}).get("config", {})
+                done = defs.resolve_job_def(sensor.job_name).execute_in_process(
+                    instance=self.stage.instance,
+                    resources={"tally": replace(tally, chosen=Chosen(**chosen))},
+                    partition_key=request.partition_key,
+                    run_config={},
+                    raise_on_error=False,
+                )
+                self.runs += 1
+                assert done.success, done
+                if request.partition_key:
+                    finalized = metadata_of(done, "finalized_invoices")
+                    assert (finalized["held"], finalized["failed"]) == (0, 0), finalized
+
+    def credit_some(self, share: float) -> None:
+        """Some customers get something back of a final invoice."""
+        for customer in self.customers:
+            if self.r.random() < share:
+                self._credit(customer)
+
+    def _credit(self, customer: Customer) -> None:
+        ledger, scope = self.stage.ledger, customer.billed.scope
+        fit = [invoice for invoice in customer.billed.invoices() if _may_be_credited(invoice)]
+        if not fit:
+            return
+        invoice = self.r.choice(fit)
+        left = invoice.total - invoice.amount_credited
+        amount = None
+        if self.r.random() < 0.6:
+            amount = from_minor(self.r.randint(1, to_minor(left, invoice.currency)), invoice.currency)
+        with ledger.begin() as session:
+            wanted = NewCreditNote(invoice.id, "out of order", amount)
+            made = issue_note(session, scope, wanted, "tests", self.stage.now)
+        customer.notes.append(Note(made.id, invoice.id, amount))
+
+
+def _may_be_credited(invoice: InvoiceRecord) -> bool:
+    """What credit has paid would go back to it; an advance is settled by rules of its own."""
+    plain = invoice.status is InvoiceStatus.FINALIZED and invoice.credits_applied == 0
+    in_advance = any("~" in line.key for line in invoice.lines)
+    return plain and not in_advance and invoice.total > invoice.amount_credited
+
+
+def _between(items: Iterable[T], since: datetime, now: datetime) -> list[T]:
+    """What happens after `since` and by `now`, in order."""
+    return sorted((item for item in items if since < item.at <= now), key=lambda item: item.at)
+
+
+def _change_price(stage: Stage, billed: BilledCase, repriced: Repriced, now: datetime) -> None:
+    price = next(
+        price for plan in billed.case["plans"].values() for price in plan["prices"] if price["id"] == repriced.price
+    )
+    with stage.ledger.begin() as session:
+        changes = PriceChanges(repriced.terms, None, {})
+        change_price(session, billed.scope, "tests", billed.ids[repriced.price], changes, Timing(now), now)
+    price.setdefault("versions", []).append({"effective_from": text(now), "terms": repriced.terms})
