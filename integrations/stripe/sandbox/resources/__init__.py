@@ -7,7 +7,7 @@ from integrations.stripe.sandbox.routing import OPERATIONS, Operation
 MODULES = (
     "account", "balance_transactions", "charges", "checkout_sessions", "credit_notes", "customers", "disputes",
     "events", "invoice_lines", "invoice_moves", "invoice_payments", "invoiceitems", "invoices", "payment_intents",
-    "payment_methods", "prices", "products", "refunds", "setup_intents", "webhook_endpoints",
+    "payment_methods", "prices", "products", "refunds", "setup_intents", "subscriptions", "webhook_endpoints",
 )  # fmt: skip
 
 

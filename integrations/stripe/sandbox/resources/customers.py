@@ -5,7 +5,7 @@ from typing import Any
 from integrations.stripe.sandbox import events, pagination, search
 from integrations.stripe.sandbox.context import ALPHABET, Context, given_or_none, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, invalid
-from integrations.stripe.sandbox.resources import balances, payment_methods
+from integrations.stripe.sandbox.resources import balances, payment_methods, subscriptions
 from integrations.stripe.sandbox.routing import operation, retrieves
 
 TEXTS = ("description", "email", "name", "phone")
@@ -80,6 +80,8 @@ def delete(ctx: Context, _params: Doc, customer_id: str) -> Doc:
     customer = ctx.load("customer", customer_id)
     for method in ctx.find("payment_method", ("customer", "eq", customer_id)):
         payment_methods.detached(ctx, method)
+    for subscription in ctx.find("subscription", ("customer", "eq", customer_id)):
+        subscriptions.canceled(ctx, subscription)
     customer = ctx.load("customer", customer_id)
     events.emit(ctx, "customer.deleted", customer)
     return ctx.remove(customer)

@@ -25,7 +25,8 @@ retrieves("/v1/invoices/{invoice}", KIND)
 
 
 @operation("POST /v1/invoices", KIND, f"customer currency pending_invoice_items_behavior {FIELDS}")
-def create(ctx: Context, params: Doc) -> Doc:
+def create(ctx: Context, params: Doc, also: Doc | None = None) -> Doc:
+    """A draft; `also` are fields that no caller of the API can set."""
     if "customer" not in params:
         raise invalid("Missing required param: customer.", "customer", "parameter_missing")
     customer = ctx.load("customer", params["customer"], "customer")
@@ -113,6 +114,7 @@ def create(ctx: Context, params: Doc) -> Doc:
     }  # fmt: skip
     if customer["invoice_settings"]["custom_fields"]:
         invoice["custom_fields"] = customer["invoice_settings"]["custom_fields"]
+    invoice.update(also or {})
     _apply(ctx, invoice, params)
     ctx.add(invoice)
     if params.get("pending_invoice_items_behavior") == "include":
