@@ -26,6 +26,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
+from billing.catalog_port import CatalogGateway
 from billing.errors import Conflict, NotAuthenticated, Unavailable
 from billing.period import Period
 
@@ -376,7 +377,7 @@ class WebhookEndpoint:
     other_version: str | None
 
 
-class PaymentGateway(Protocol):
+class PaymentGateway(CatalogGateway, Protocol):
     """The provider, seen through one connection's key.
 
     Every method raises `ProviderUnavailable` or a `ProviderRejected`; none raises anything of the

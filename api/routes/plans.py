@@ -15,6 +15,8 @@ from api.schemas.paging import Paging
 from api.schemas.plans import PlanChangesIn, PlanIn, PlanOut
 from api.schemas.problem import problems
 from ledger.store import plans
+from pipelines.steps.change_plan import archive_plan as close_plan
+from pipelines.steps.change_plan import update_plan
 from pipelines.steps.create_plan import create_plan as create
 
 routes = router("Plans")
@@ -48,7 +50,7 @@ def change_plan(plan_id: PathId, body: PlanChangesIn, call: Annotated[Call, need
 
     def change(session: Session) -> PlanOut:
         changes = body.changes(plans.get_plan(session, call.scope, plan_id))
-        return PlanOut.of(plans.update_plan(session, call.scope, plan_id, changes, call.now))
+        return PlanOut.of(update_plan(session, call.scope, plan_id, changes, call.now))
 
     return call.deps.ledger.run(change)
 
@@ -56,7 +58,7 @@ def change_plan(plan_id: PathId, body: PlanChangesIn, call: Annotated[Call, need
 @routes.post("/plans/{plan_id}/archive", responses=problems(404))
 def archive_plan(plan_id: PathId, call: Annotated[Call, needs("catalog:write")]) -> PlanOut:
     """Close a plan to new subscriptions. Those that run go on and are billed as before."""
-    return call.deps.ledger.run(lambda session: PlanOut.of(plans.archive_plan(session, call.scope, plan_id, call.now)))
+    return call.deps.ledger.run(lambda session: PlanOut.of(close_plan(session, call.scope, plan_id, call.now)))
 
 
 @routes.get("/plans/{plan_id}/versions", responses=problems(404))

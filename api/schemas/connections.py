@@ -34,9 +34,10 @@ class SyncDirections(Model):
 
 
 class SyncConfig(Model):
-    """What travels between here and Stripe. Customers travel both ways, invoices go out, payments come in.
+    """What travels between here and Stripe: customers both ways, plans and invoices out, payments in.
 
-    What is left out is done. A direction that is not supported is refused, not ignored.
+    All this is done when left out. Subscriptions travel both ways where it is said. A direction that is not supported
+    is refused, not ignored.
     """
 
     customer: SyncDirections | None = None

@@ -10,7 +10,7 @@ from ledger.store.mappings import MappingRecord
 
 __all__ = ["MappingFilters", "MappingOut"]
 
-Entity = Literal["customer", "invoice", "payment", "plan", "subscription"]
+Entity = Literal["customer", "invoice", "payment", "plan", "price", "subscription"]
 State = Literal["intended", "created", "finalized", "done", "failed"]
 
 

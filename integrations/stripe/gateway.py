@@ -1,18 +1,13 @@
 """`billing.ports.PaymentGateway` over the official Stripe client: the only place that calls Stripe.
 
-One client per gateway and no module globals, so that connections of different accounts never mix. Each POST carries
-the caller's idempotency key. The SDK repeats dropped connections, timeouts, 409 and 5xx with the same key; 429 it does
-not repeat, so that is done here. What still fails becomes an error of `billing.ports`.
+Each POST carries the caller's idempotency key; how a call is made and repeated is in `calls`. Plans, prices and
+subscriptions are in `catalog_gateway`.
 """
 
-import random
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar, cast
-
-import stripe
+from typing import Any, cast
 
 from billing.ports import (
     OUR_CUSTOMER,
@@ -38,40 +33,12 @@ from billing.ports import (
     WebhookEndpoint,
 )
 from integrations.stripe import mapping
-from integrations.stripe.errors import translate
-
-API_VERSION = "2026-10-28.endive"
-PAGE = 100
-RATE_LIMIT_ATTEMPTS = 6
-LONGEST_WAIT_SECONDS = 4.0
-
-T = TypeVar("T")
+from integrations.stripe.calls import API_VERSION, PAGE
+from integrations.stripe.catalog_gateway import CatalogCalls
 
 
-class StripeGateway:
-    """Stripe through one secret key. Safe to share between threads.
-
-    `timeout` is (connect, read) in seconds; `api_base` is another server that speaks Stripe's API.
-    """
-
-    def __init__(
-        self,
-        secret_key: str,
-        api_base: str | None = None,
-        timeout: tuple[float, float] = (3, 20),
-        max_network_retries: int = 2,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._livemode = secret_key.startswith(("sk_live_", "rk_live_"))
-        self._sleep = sleep
-        client = stripe.StripeClient(
-            secret_key,
-            stripe_version=API_VERSION,
-            base_addresses={"api": api_base.rstrip("/")} if api_base else {},
-            max_network_retries=max_network_retries,
-            http_client=stripe.RequestsClient(timeout=timeout),
-        )
-        self._api = client.v1
+class StripeGateway(CatalogCalls):
+    """Stripe through one secret key, as `Calls` takes it. Safe to share between threads."""
 
     def account(self) -> ProviderAccount:
         body = self._one(self._api.accounts.retrieve_current)
@@ -263,41 +230,3 @@ class StripeGateway:
     def _create_session(self, params: dict[str, Any], key: str) -> ProviderSession:
         typed = cast("Any", params)
         return mapping.session(self._one(lambda: self._api.checkout.sessions.create(typed, {"idempotency_key": key})))
-
-    def _one(self, call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
-        return self._answered(lambda: call().to_dict())
-
-    def _all(self, call: Callable[[], stripe.ListObject[Any]]) -> list[dict[str, Any]]:
-        return self._answered(lambda: [item.to_dict() for item in _every(call())])
-
-    def _carrying(self, name: str, our_id: str, call: Callable[[], stripe.ListObject[Any]]) -> Mapping[str, Any] | None:
-        """The newest object in a list whose metadata names our id."""
-
-        def look() -> Mapping[str, Any] | None:
-            bodies = (item.to_dict() for item in _every(call()))
-            return next((body for body in bodies if (body.get("metadata") or {}).get(name) == our_id), None)
-
-        return self._answered(look)
-
-    def _answered(self, call: Callable[[], T]) -> T:
-        """Waits and repeats while Stripe says 429, within bounds; turns every other error into one of ours."""
-        for attempt in range(1, RATE_LIMIT_ATTEMPTS + 1):
-            try:
-                return call()
-            except stripe.RateLimitError as error:
-                if attempt == RATE_LIMIT_ATTEMPTS:
-                    raise translate(error) from error
-                self._sleep(_wait_seconds(attempt))
-            except stripe.StripeError as error:
-                raise translate(error) from error
-        raise AssertionError("the last attempt returns or raises")
-
-
-def _every(page: stripe.ListObject[Any]) -> Iterable[Any]:
-    return page.auto_paging_iter()
-
-
-def _wait_seconds(attempt: int) -> float:
-    """Doubles from a quarter of a second, jittered over its upper half so that workers spread out."""
-    longest: float = 0.25 * 2 ** (attempt - 1)
-    return min(LONGEST_WAIT_SECONDS, longest) * random.uniform(0.5, 1)  # noqa: S311 - no secret

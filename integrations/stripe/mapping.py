@@ -56,6 +56,11 @@ def stripe_exponent(currency: str) -> int:
     return _STRIPE_EXPONENT.get(currency.upper(), exponent(currency))
 
 
+def is_settled(currency: str) -> bool:
+    """Whether Stripe's factor for the currency is known."""
+    return currency.upper() not in _UNSETTLED
+
+
 def to_stripe_amount(amount: Decimal, currency: str) -> int:
     """The integer that Stripe wants, exactly; InvalidInput `amount_not_representable` when there is none.
 
@@ -63,7 +68,7 @@ def to_stripe_amount(amount: Decimal, currency: str) -> int:
     (11850, 500)
     """
     sign, digits, power = amount.as_tuple()
-    if currency.upper() in _UNSETTLED or not isinstance(power, int):
+    if not is_settled(currency) or not isinstance(power, int):
         raise _not_representable(amount, currency)
     decimals = min(stripe_exponent(currency), exponent(currency))
     shift = power + decimals

@@ -18,6 +18,7 @@ from billing.scope import Scope
 from ledger.store import audit, plans, price_changes, prices
 from ledger.store.plans import PlanTerms
 from ledger.store.prices import PriceRecord
+from pipelines.steps.ask_mirror import ask_mirror
 from pipelines.steps.new_price import NewPlanPrice, new_price, require_plan_terms
 
 __all__ = ["PriceChanges", "PriceOfPlan", "Timing", "add_price", "archive_price", "change_price", "with_plans"]
@@ -131,6 +132,7 @@ def _note(session: Session, scope: Scope, actor: str, action: str, price: PriceR
         "apply_to": price.apply_to.value,
     }
     audit.write(session, scope, actor, action, "price", price.id, detail, now)
+    ask_mirror(session, scope, "plan", price.plan_id, now)
 
 
 def _require_same(price: PriceRecord, plan: PlanTerms, fixed: Mapping[str, str | None]) -> None:

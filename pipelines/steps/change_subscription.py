@@ -20,6 +20,7 @@ from ledger.store import audit, invoices, plans, price_changes, subscriptions
 from ledger.store.plans import PlanRecord
 from ledger.store.subscription_changes import ChangeRecord, NewChange
 from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.ask_mirror import ask_mirror
 from pipelines.steps.subscription_terms import NewOverride, NewQuantity, override_changes, quantity_changes
 
 __all__ = [
@@ -294,6 +295,7 @@ def _append(
         detail = {"effective_at": format_instant(change.effective_at), "reason": change.reason, **change.values}
         action = f"subscription.{change.kind.value}"
         audit.write(session, scope, when.actor, action, "subscription", held.id, detail, when.now)
+    ask_mirror(session, scope, "subscription", held.id, when.now)
     return changed
 
 

@@ -11,6 +11,7 @@ from billing.period import parse_interval
 from billing.scope import Scope
 from ledger.store import plans
 from ledger.store.plans import PlanRecord, PlanTerms
+from pipelines.steps.ask_mirror import ask_mirror
 from pipelines.steps.new_price import NewPlanPrice, new_price
 
 __all__ = ["NewPlan", "create_plan"]
@@ -37,7 +38,7 @@ def create_plan(session: Session, scope: Scope, plan: NewPlan, now: datetime) ->
     currency_in_use(plan.currency)
     interval = parse_interval(plan.billing_period)
     terms = PlanTerms(plan.name, plan.currency, plan.billing_period)
-    return plans.create_plan(
+    made = plans.create_plan(
         session,
         scope,
         name=plan.name,
@@ -53,3 +54,5 @@ def create_plan(session: Session, scope: Scope, plan: NewPlan, now: datetime) ->
         description=plan.description,
         tier_progress=plan.tier_progress,
     )
+    ask_mirror(session, scope, "plan", made.id, now)
+    return made

@@ -11,6 +11,7 @@ from billing.period import Interval, IntervalUnit, Schedule
 from billing.scope import Scope
 from ledger.store import customers, plans, subscriptions, tenants
 from ledger.store.subscriptions import SubscriptionRecord
+from pipelines.steps.ask_mirror import ask_mirror
 from pipelines.steps.change_subscription import When, first_terms
 from pipelines.steps.subscription_terms import NewOverride, NewQuantity
 
@@ -75,6 +76,7 @@ def create_subscription(
         metadata=wanted.metadata,
         now=now,
     )
+    ask_mirror(session, scope, "subscription", made.id, now)
     when = When(made.start_date, None, actor, now)
     return first_terms(session, scope, made, wanted.quantities, wanted.overrides, when)
 

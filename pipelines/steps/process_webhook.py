@@ -20,7 +20,7 @@ from ledger.store import connections as connection_store
 from ledger.store import inbox
 from ledger.store.connections import ConnectionRecord
 from ledger.store.inbox import InboxRecord
-from pipelines.steps import link_payment, payment_history, save_card, sync_customer
+from pipelines.steps import link_payment, payment_history, save_card, sync_customer, sync_subscription
 from pipelines.steps.backoff import next_attempt
 from pipelines.steps.connections import Gateways, Link
 
@@ -238,6 +238,12 @@ HANDLERS: Mapping[str, tuple[LookAgain, IdIn]] = {
     ),
     **_all(save_card.follow_setup, _itself, "setup_intent", "succeeded setup_failed"),
     **_all(sync_customer.follow_customer, _itself, "customer", "created updated deleted"),
+    **_all(
+        sync_subscription.follow_subscription,
+        _itself,
+        "customer.subscription",
+        "created updated deleted paused resumed",
+    ),
     **_all(
         sync_customer.follow_customer,
         _its_customer,

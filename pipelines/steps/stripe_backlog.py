@@ -11,6 +11,7 @@ from ledger.models import InboxEvent, OutboxItem
 from ledger.store import tenants
 from pipelines.steps.connections import Gateways
 from pipelines.steps.isolation import Failure, failure_of
+from pipelines.steps.mirrors import ask_for_changed
 from pipelines.steps.recover_events import recover_events
 from pipelines.steps.stripe_sweep import follow_open
 
@@ -19,10 +20,12 @@ __all__ = ["Followed", "follow_all_open", "overdue_work"]
 
 @dataclass(frozen=True)
 class Followed:
-    """How many invoices were looked at, events found that nobody had delivered, environments in which that failed."""
+    """How many invoices were looked at, events found that nobody had delivered, plans and subscriptions that wait
+    to be shown anew, environments in which that failed."""
 
     invoices: int
     missed_events: int
+    changed_mirrors: int
     failures: tuple[Failure, ...]
 
 
@@ -36,17 +39,18 @@ def overdue_work(ledger: Ledger, since: datetime) -> int:
 
 
 def follow_all_open(ledger: Ledger, gateways: Gateways, now: datetime) -> Followed:
-    """`recover_events` and `follow_open` for every environment, each on its own."""
+    """`recover_events`, `follow_open` and `ask_for_changed` for every environment, each on its own."""
     with ledger.read() as session:
         scopes = tenants.list_scopes(session)
-    looked, missed, failures = 0, 0, []
+    looked, missed, mirrored, failures = 0, 0, 0, []
     for scope in scopes:
         try:
             missed += recover_events(ledger, gateways, scope, now).missed
             looked += follow_open(ledger, gateways, scope, now)
+            mirrored += ask_for_changed(ledger, scope, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this environment's alone
             failures.append(_failure(scope, now, error))
-    return Followed(looked, missed, tuple(failures))
+    return Followed(looked, missed, mirrored, tuple(failures))
 
 
 def _failure(scope: Scope, now: datetime, error: Exception) -> Failure:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from billing.errors import Conflict, NotFound, TallyError
-from billing.ports import ProviderRejected
+from billing.ports import ProviderKeyRefused, ProviderRejected
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import mappings, outbox
 from ledger.store.outbox import OutboxRecord
-from pipelines.steps import collect_invoice, sync_customer, sync_invoice
+from pipelines.steps import collect_invoice, sync_customer, sync_invoice, sync_plan, sync_subscription
 from pipelines.steps.backoff import next_attempt
-from pipelines.steps.connections import Gateways
+from pipelines.steps.connections import Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow
 from pipelines.steps.process_webhook import Processed, process_due
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 20
 LEASE = timedelta(minutes=5)
+Push = Callable[[Ledger, Scope, Link, str, datetime], str | None]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,36 @@ def _invoice(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, 
     return f"{result.reason}: {result.detail}" if result.outcome == "failed" else None
 
 
+def _plan(ledger: Ledger, gateways: Gateways, scope: Scope, plan_id: str, now: datetime) -> str | None:
+    return _mirror(ledger, gateways, scope, "plan", plan_id, sync_plan.push_plan, now)
+
+
+def _subscription(ledger: Ledger, gateways: Gateways, scope: Scope, subscription_id: str, now: datetime) -> str | None:
+    return _mirror(ledger, gateways, scope, "subscription", subscription_id, sync_subscription.push_subscription, now)
+
+
+def _mirror(
+    ledger: Ledger, gateways: Gateways, scope: Scope, entity: str, entity_id: str, push: Push, now: datetime
+) -> str | None:
+    """What Stripe rejects is left for people to look at, the reason in the mapping: asking again changes nothing."""
+    link = gateways.active(scope)
+    if link is None or not link.syncs(entity, "outbound"):
+        return None
+    try:
+        push(ledger, scope, link, entity_id, now)
+    except ProviderKeyRefused:
+        raise
+    except Conflict as error:
+        reason = f"{error.code}: {error.detail}"[:500]
+        with ledger.begin() as session:
+            mappings.intend(session, scope, link.connection.id, entity, entity_id, now)
+            mappings.record(
+                session, scope, link.connection.id, entity, entity_id, state="failed", last_error=reason, now=now
+            )
+        return reason
+    return None
+
+
 def _collect(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, now: datetime) -> datetime | None:
     return collect_invoice.collect(ledger, scope, gateways, invoice_id, now)
 
@@ -137,4 +168,6 @@ KINDS: Mapping[str, Callable[[Ledger, Gateways, Scope, str, datetime], datetime 
     "customer.collect": _collect_again,
     "invoice.collect": _collect,
     "invoice.sync": _invoice,
+    "plan.sync": _plan,
+    "subscription.sync": _subscription,
 }

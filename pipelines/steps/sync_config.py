@@ -1,6 +1,7 @@
 """What travels between here and the provider: a connection's `sync_config`, checked when saved, asked before use.
 
-    {"customer": {"inbound": true, "outbound": true}, "invoice": {"outbound": true}, "payment": {"inbound": true},
+    {"customer": {"inbound": true, "outbound": true}, "plan": {"outbound": true}, "invoice": {"outbound": true},
+     "subscription": {"inbound": false, "outbound": false}, "payment": {"inbound": true},
      "collection": "stripe" | "tallyhouse" | "manual", "retry_days": [3, 5, 7],
      "after_last_try": "past_due" | "uncollectible", "days_until_due": 30}
 
@@ -31,15 +32,17 @@ _MOST_RETRIES = 8
 _LONGEST_GAP = 60
 DEFAULT_DAYS_UNTIL_DUE = 30
 
-# What is done for each entity, unless it is switched off. A direction that is not here is refused: a setting that
+# What can be done for each entity. A direction that is not here is refused: a setting that
 # nobody acts on would be a false promise.
 _DONE: Mapping[str, frozenset[str]] = {
     "customer": frozenset({"inbound", "outbound"}),
-    "plan": frozenset(),
-    "subscription": frozenset(),
+    "plan": frozenset({"outbound"}),
+    "subscription": frozenset({"inbound", "outbound"}),
     "invoice": frozenset({"outbound"}),
     "payment": frozenset({"inbound"}),
 }
+# Done only where it is asked for: the mirrors' invoices of 0 would come as a surprise.
+_ASKED_FOR = frozenset({"subscription"})
 # Money that came in for an invoice of ours is always booked: leaving it out would ask the customer for it again.
 _ALWAYS = frozenset({("payment", "inbound")})
 
@@ -50,7 +53,8 @@ def syncs(config: Mapping[str, Any], entity: str, direction: str) -> bool:
     >>> syncs({}, "customer", "inbound"), syncs({"customer": {"inbound": False}}, "customer", "inbound")
     (True, False)
     """
-    return bool(config.get(entity, {}).get(direction, direction in _DONE[entity]))
+    by_itself = direction in _DONE[entity] and entity not in _ASKED_FOR
+    return bool(config.get(entity, {}).get(direction, by_itself))
 
 
 def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

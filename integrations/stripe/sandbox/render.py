@@ -17,6 +17,8 @@ Include = Callable[[Context, Doc], Any]
 FILLS: dict[str, Fill] = {}
 INCLUDES: dict[tuple[str, str], Include] = {}
 LEVELS = 4
+# What an include answers where the object has no such field, asked for or not.
+ABSENT = object()
 
 
 def fills(kind: str) -> Callable[[Fill], Fill]:
@@ -88,7 +90,9 @@ def _follow(ctx: Context, root: Doc, node: Any, schema: str, parts: list[str]) -
     field, rest = parts[0], parts[1:]
     include = INCLUDES.get((schema, field))
     if include is not None and field not in node:
-        node[field] = include(ctx, ctx.get(root["id"]) or root)
+        found = include(ctx, ctx.get(root["id"]) or root)
+        if found is not ABSENT:
+            node[field] = found
     step = document()["expansions"].get(schema, {}).get(field, {})
     if "in" in step:
         _follow(ctx, root, node.get(field), step["in"], rest)

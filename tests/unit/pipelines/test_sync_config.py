@@ -11,8 +11,7 @@ from pipelines.steps.sync_config import check_sync_config, merged, syncs
 @pytest.mark.parametrize(
     ("config", "code", "field"),
     [
-        ({"plan": {"outbound": True}}, "sync_direction_not_supported", "plan.outbound"),
-        ({"subscription": {"inbound": True}}, "sync_direction_not_supported", "subscription.inbound"),
+        ({"plan": {"inbound": True}}, "sync_direction_not_supported", "plan.inbound"),
         ({"invoice": {"inbound": True}}, "sync_direction_not_supported", "invoice.inbound"),
         ({"payment": {"inbound": False}}, "sync_direction_not_supported", "payment.inbound"),
         ({"payment": {"outbound": True}}, "sync_direction_not_supported", "payment.outbound"),
@@ -39,12 +38,14 @@ def test_every_direction_may_be_said_not_to_be_wanted_where_it_is_not_done() -> 
 
 def test_what_is_left_out_is_done_as_the_guide_has_it() -> None:
     directions = ("inbound", "outbound")
-    done = {name: [syncs({}, name, way) for way in directions] for name in ("customer", "invoice", "payment", "plan")}
+    names = ("customer", "invoice", "payment", "plan", "subscription")
+    done = {name: [syncs({}, name, way) for way in directions] for name in names}
     assert done == {
         "customer": [True, True],
         "invoice": [False, True],
         "payment": [True, False],
-        "plan": [False, False],
+        "plan": [False, True],
+        "subscription": [False, False],
     }
 
 

@@ -2,6 +2,7 @@
 here; the other forms are kept as they were given, and checked as Stripe checks them."""
 
 from decimal import Decimal
+from typing import Any
 
 from integrations.stripe.sandbox import events, intervals, pagination, render
 from integrations.stripe.sandbox.context import Context, given_or_none, merge_metadata, new_id
@@ -144,9 +145,8 @@ def _tier(given: Doc, at: str) -> Doc:
 
 
 @render.includes("price", "tiers")
-def _shown_tiers(_ctx: Context, price: Doc) -> list[Doc] | None:
-    tiers: list[Doc] | None = price["_tiers"]
-    return tiers
+def _shown_tiers(_ctx: Context, price: Doc) -> Any:
+    return render.ABSENT if price["_tiers"] is None else price["_tiers"]
 
 
 def _check_lookup_key(ctx: Context, key: str | None) -> None:
