@@ -6,11 +6,13 @@ After a new migration: `TALLY_UPDATE_GOLDEN=1 pytest tests/integration/warehouse
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.support.warehouse_fixtures import plain_client
 from tests.support.warehouse_process import WarehouseProcess
@@ -82,15 +84,18 @@ def test_every_migration_is_repeatable(warehouse: Warehouse, warehouse_server: W
     assert tables(warehouse_server, warehouse.database) == before
 
 
-def test_every_migration_has_a_cluster_form_that_the_engine_can_read(warehouse_server: WarehouseProcess) -> None:
+def test_every_migration_has_a_cluster_form_that_the_engine_parses(warehouse_server: WarehouseProcess) -> None:
     cluster = read_migrations("cluster")
     assert [file.name for file in cluster] == [file.name for file in read_migrations("single")]
     statements = [statement for file in cluster for statement in file.statements]
     statements += [sql("setup/schema_migrations_on_cluster"), sql("setup/database_on_cluster")]
     with plain_client(warehouse_server) as client:
         for statement in statements:
-            client.command("SELECT formatQuery({text:String})", parameters={"text": statement})
+            tree = client.raw_query(f"EXPLAIN AST {statement}", parameters={"database": "tallyhouse"}).decode()
+            assert re.match(r"(Create|Alter|Drop)\w*Query ", tree), tree
             assert "ON CLUSTER '{cluster}'" in statement
+        with pytest.raises(DatabaseError, match="Syntax error"):
+            client.raw_query("EXPLAIN AST CREATE TABLE t ON CLUSTER '{cluster}' (n UInt8) ENGINE MergeTree ORDER")
 
 
 def test_a_dry_run_names_the_statements_and_changes_nothing(
