@@ -44,7 +44,7 @@ REQUESTS: Body = {
 TOKENS: Body = {"pricing_model": "per_unit", "unit_price": "0.0125"}
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 PAST = timedelta(days=80)
-LIMIT_SECONDS = 600
+LIMIT_SECONDS = 900
 
 _BACKFILL = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -63,6 +63,8 @@ def variables() -> dict[str, str]:
         "TALLY_WAREHOUSE_PASSWORD": "of-the-warehouse",
         "TALLY_ENCRYPTION_KEYS": f"k1:{Fernet.generate_key().decode()}",
         "TALLY_STRIPE_API_BASE": "http://127.0.0.1:9",
+        # What bills is the backfill that is killed, not the sensor beside it.
+        "TALLY_AUTOMATIC_BILLING": "false",
     }
 
 
@@ -135,7 +137,7 @@ def test_every_service_is_well_with_nothing_but_the_environment_of_the_file(
     wait_until(daemons_are_well, 120)
     for secret in variables.values():
         logs = [log for log in grown.home.glob("*.log") if secret in log.read_text()]
-        assert logs == [] or secret.startswith("http")
+        assert logs == [] or secret in {variables["TALLY_STRIPE_API_BASE"], "false"}
 
 
 @pytest.mark.parametrize("name", ["api", "code", "dagster"])
