@@ -48,6 +48,7 @@ _TAGS = [
     ("Usage", "What the events add up to."),
     ("Invoices", "What is owed, line by line."),
     ("Credit notes", "What of a finalized invoice is taken back."),
+    ("Late events", "What came after the invoice of its time was final."),
     ("Payments", "Saved cards and money that moved."),
     ("Runs", "Usage and billing done again, for any days."),
     ("Webhooks", "Where Stripe reports."),

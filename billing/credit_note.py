@@ -47,11 +47,13 @@ class CreditableLine:
 
 
 class LineAmount(NamedTuple):
-    """What is asked to be credited of a line: gross, or a share of what is left of it (0 to 1)."""
+    """What is asked to be credited of a line: gross, or a share of what is left of it (0 to 1), or an amount without
+    the taxes on top, which go along."""
 
     line_id: str
     amount: Decimal | None = None
     share: Decimal | None = None
+    net: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,11 @@ def credited(
     """
     left = {line.line_id: line.gross(currency) for line in lines}
     whole = added(left.values(), currency)
+    nets = {item.line_id: item.net for item in items or () if item.net is not None}
     if whole <= 0:
         raise Conflict("nothing_left", "Nothing is left of this invoice to credit.", hint="Look at its credit notes.")
+    if nets:
+        return _of_nets(lines, nets, whole, currency)
     if items is not None:
         wanted = _by_line(items, left, currency)
     elif amount is not None:
@@ -161,6 +166,23 @@ def note_number(month: str, sequence: int) -> str:
     'CN-202512-00007'
     """
     return f"CN-{month}-{sequence:05}"
+
+
+def _of_nets(
+    lines: Sequence[CreditableLine], nets: Mapping[str, Decimal], whole: Decimal, currency: str
+) -> tuple[CreditedLine, ...]:
+    made = tuple(_net_part(line, nets[line.line_id], currency) for line in lines if line.line_id in nets)
+    if added((line.amount for line in made), currency) > whole:
+        raise _over("lines", whole, currency)
+    return made
+
+
+def _net_part(line: CreditableLine, net: Decimal, currency: str) -> CreditedLine:
+    if net > line.net:
+        raise _over("lines", line.net, currency)
+    taxes = tuple(Share(tax.id, _along(tax.amount, net, line.net, currency)) for tax in line.taxes)
+    on_top = (tax.amount for tax in taxes if tax.id in line.on_top)
+    return CreditedLine(line.line_id, added((net, *on_top), currency), net, taxes)
 
 
 def _by_line(items: Sequence[LineAmount], left: Mapping[str, Decimal], currency: str) -> dict[str, Decimal]:

@@ -68,6 +68,26 @@ def _settles(row: TierUse) -> str:
     return "given back by credit notes already" if row.flat_fee else "due for the period"
 
 
+def explain_adjustment(line: LineDraft, currency: str) -> str:
+    """A line that adjusts one of an earlier invoice; both amounts are less the discounts of that invoice.
+
+    due with everything that has come since: 13.00
+    billed before: 10.00
+    quantity: 30 more
+    difference: 3.00 USD
+    """
+    due, billed = line.breakdown
+    more = "less" if line.quantity < 0 else "more"
+    return "\n".join(
+        [
+            f"due with everything that has come since: {format_decimal(due.unit_price)}",
+            f"billed before: {format_decimal(billed.unit_price)}",
+            f"quantity: {canonical(abs(line.quantity))} {more}",
+            f"difference: {format_decimal(line.amount)} {currency_code(currency)}",
+        ]
+    )
+
+
 def _steps(price: Price, rated: Rated, code: str) -> Iterator[str]:
     if price.model is not PricingModel.FLAT:
         yield f"metered: {canonical(rated.metered_quantity)}"

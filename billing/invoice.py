@@ -17,7 +17,9 @@ from billing.money import from_minor, to_minor
 from billing.period import Period
 from billing.rating import TierUse
 
-PriceType = Literal["fixed", "usage", "one_off"]
+PriceType = Literal["fixed", "usage", "one_off", "adjustment"]
+# The type of a line that bills what a finalized line has come to since (`billing.line_adjustment`).
+ADJUSTMENT: Final = "adjustment"
 
 
 class Share(NamedTuple):
@@ -55,6 +57,11 @@ class LineDraft:
     discounts: tuple[Share, ...] = ()
     taxes: tuple[Share, ...] = ()
 
+    @property
+    def is_adjustment(self) -> bool:
+        """Whether it adjusts a line of an earlier invoice, and belongs to no part of its own invoice's period."""
+        return self.price_type == ADJUSTMENT
+
 
 class InvoiceStatus(StrEnum):
     DRAFT = "draft"
@@ -63,11 +70,13 @@ class InvoiceStatus(StrEnum):
 
 
 class BillingReason(StrEnum):
-    """Why there is an invoice: a subscription began, one of its periods ended, or somebody made it by hand."""
+    """Why there is an invoice: a subscription began, one of its periods ended, somebody made it by hand, or what a
+    finalized invoice has come to since is billed apart."""
 
     SUBSCRIPTION_START = "subscription_start"
     SUBSCRIPTION_CYCLE = "subscription_cycle"
     MANUAL = "manual"
+    ADJUSTMENT = "adjustment"
 
 
 class PaymentStatus(StrEnum):

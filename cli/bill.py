@@ -27,6 +27,7 @@ __all__ = [
 USAGE_ASSETS = ("events_reconciled", "usage_hourly")
 BILLING_ASSETS = (
     "billable_quantities",
+    "late_adjustments",
     "draft_invoices",
     "priced_invoices",
     "finalized_invoices",

@@ -16,6 +16,7 @@ from cli import (
     migrate,
     override,
     reconcile,
+    rerate,
     stack_commands,
     stripe_sandbox,
     webhooks,
@@ -38,6 +39,7 @@ app.command("export")(export_command.export_events)
 app.command("backfill")(bill.backfill)
 app.command("bill")(bill.bill)
 app.command("override")(override.override)
+app.command("rerate")(rerate.rerate_command)
 app.command("reconcile")(reconcile.reconcile)
 app.command("doctor")(doctor.doctor)
 app.command("stripe-sandbox")(stripe_sandbox.stripe_sandbox)

@@ -45,7 +45,7 @@ def paginate(
     kept = found[:limit]
     more = len(found) > limit
     last = kept[-1] if more else None
-    next_cursor = None if last is None else _encode(getattr(last, at.key), getattr(last, key.key))
+    next_cursor = None if last is None else write_cursor(getattr(last, at.key), getattr(last, key.key))
     return Page([to_record(row) for row in kept], next_cursor)
 
 
@@ -95,7 +95,8 @@ def _older_than(
     return or_(at < last_at, and_(at == last_at, key < last_key))
 
 
-def _encode(at: datetime, key: str) -> str:
+def write_cursor(at: datetime, key: str) -> str:
+    """The cursor of `paginate` that names a row."""
     return base64.urlsafe_b64encode(json.dumps([at.isoformat(), key]).encode()).decode().rstrip("=")
 
 

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipelines.assets.late_events import rerated_invoices
 from pipelines.assets.reconciliation import stripe_reconciliation
 from pipelines.checks import CHECKS
 from pipelines.resources import tally
@@ -12,7 +13,7 @@ __all__ = ["defs"]
 
 # A run is a process of its own already; one more process per step would cost two seconds each.
 defs = dg.Definitions(
-    assets=[*ASSETS, stripe_reconciliation],
+    assets=[*ASSETS, rerated_invoices, stripe_reconciliation],
     asset_checks=CHECKS,
     jobs=jobs,
     schedules=schedules,

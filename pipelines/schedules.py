@@ -5,6 +5,7 @@ import dagster as dg
 from billing.scope import Scope
 from pipelines.assets.daily import STRIPE_POOL, WAREHOUSE_POOL, retried_when_unavailable
 from pipelines.assets.invoices import billable_quantities, draft_invoices, finalized_invoices, priced_invoices
+from pipelines.assets.late_events import late_adjustments, rerated_invoices
 from pipelines.assets.reconciliation import stripe_reconciliation
 from pipelines.assets.stripe import stripe_invoices
 from pipelines.assets.usage import events_reconciled, usage_hourly
@@ -22,6 +23,7 @@ __all__ = [
     "BILLING_ASSETS",
     "billing",
     "jobs",
+    "late_events",
     "late_usage",
     "override_failed_gate",
     "schedules",
@@ -29,7 +31,14 @@ __all__ = [
     "usage",
 ]
 
-BILLING_ASSETS = [billable_quantities, draft_invoices, priced_invoices, finalized_invoices, stripe_invoices]
+BILLING_ASSETS = [
+    billable_quantities,
+    late_adjustments,
+    draft_invoices,
+    priced_invoices,
+    finalized_invoices,
+    stripe_invoices,
+]
 USAGE_ASSETS = [events_reconciled, usage_hourly]
 ASSETS = [*USAGE_ASSETS, *BILLING_ASSETS]
 
@@ -42,7 +51,19 @@ usage = dg.define_asset_job(
 billing = dg.define_asset_job(
     "billing",
     selection=dg.AssetSelection.assets(*BILLING_ASSETS),
-    description="The periods that end on one day: quantities, drafts, prices, gates, final invoices, Stripe.",
+    description="A day's periods: quantities, late events, drafts, prices, gates, final invoices, Stripe.",
+)
+
+late_events = dg.define_asset_job(
+    "late_events",
+    selection=dg.AssetSelection.assets(late_adjustments),
+    description="Looks for events that came after their invoice was final.",
+)
+
+rerating = dg.define_asset_job(
+    "rerating",
+    selection=dg.AssetSelection.assets(rerated_invoices),
+    description="Final periods rated again with today's events or other prices. Changes nothing.",
 )
 
 reconciliation = dg.define_asset_job(
@@ -143,6 +164,21 @@ def hourly_follow_up(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 @dg.schedule(
+    job=late_events,
+    cron_schedule="10 * * * *",
+    execution_timezone="UTC",
+    description="Keeps the list of late events up to date between billing runs.",
+    default_status=(
+        dg.DefaultScheduleStatus.RUNNING if load_settings().automatic_billing else dg.DefaultScheduleStatus.STOPPED
+    ),
+)
+def hourly_late_events(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run an hour, under the day on which it looks."""
+    at = context.scheduled_execution_time
+    return dg.RunRequest(run_key=f"late:{at.isoformat()}", partition_key=at.date().isoformat())
+
+
+@dg.schedule(
     job=reconciliation,
     cron_schedule="20 4 * * *",
     execution_timezone="UTC",
@@ -156,5 +192,15 @@ def daily_reconciliation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     return dg.RunRequest(run_key=f"reconcile:{context.scheduled_execution_time.isoformat()}")
 
 
-jobs = (usage, billing, reconciliation, late_usage, override_failed_gate, stripe_sweep, stripe_follow_up)
-schedules = (hourly_follow_up, daily_reconciliation)
+jobs = (
+    usage,
+    billing,
+    late_events,
+    rerating,
+    reconciliation,
+    late_usage,
+    override_failed_gate,
+    stripe_sweep,
+    stripe_follow_up,
+)
+schedules = (hourly_follow_up, hourly_late_events, daily_reconciliation)

@@ -19,14 +19,16 @@ def get_environment(call: Annotated[Call, needs("runs:read")]) -> EnvironmentOut
 
 @routes.patch("/environment")
 def change_environment(body: EnvironmentChangesIn, call: Annotated[Call, needs("runs:write")]) -> EnvironmentOut:
-    """Change how long periods wait for events that are on their way before they are billed by themselves, and after how
-    long usage is reported as late.
+    """Change how long periods wait for events that are on their way before they are billed by themselves, after how
+    long usage is reported as late, and how late events are billed.
     """
     with call.deps.ledger.begin() as session:
         if body.billing_grace is not None:
             tenants.set_billing_grace(session, call.scope, body.billing_grace)
         if body.usage_freshness is not None:
             tenants.set_usage_freshness(session, call.scope, body.usage_freshness)
+        if body.late_events is not None:
+            tenants.set_late_events(session, call.scope, body.late_events)
         changed = tenants.get_environment(session, call.scope)
         if body.said:
             actor, what = call.caller.id, "environment.changed"

@@ -41,7 +41,9 @@ class LineMeterOut(Model):
 class EvidenceOut(Model):
     """What the quantity was counted from."""
 
-    count: int | None = Field(description="Events that were counted; null where that was not recorded.")
+    count: int | None = Field(
+        description="Events that were counted; null where that was not recorded. Of an adjustment those that were late."
+    )
     quantity_hash: str = Field(description="Stands for the identities and contents of exactly these events.")
     watermark: Instant = Field(description="Events stored up to here are in the quantity.")
     url: str = Field(description="Lists them.")
@@ -51,7 +53,7 @@ class LineExplanationOut(Model):
     invoice_id: str
     line_id: str
     display_name: str
-    price_type: Literal["fixed", "usage", "one_off"]
+    price_type: Literal["fixed", "usage", "one_off", "adjustment"]
     currency: str
     quantity: DecimalOut
     amount: DecimalOut

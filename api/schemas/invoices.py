@@ -139,7 +139,7 @@ class LineTaxOut(Model):
 class LineOut(Model):
     id: str
     display_name: str
-    price_type: Literal["fixed", "usage", "one_off"]
+    price_type: Literal["fixed", "usage", "one_off", "adjustment"]
     amount: DecimalOut
     discount: DecimalOut = Field(description="The line's part of the invoice's discounts.")
     tax: DecimalOut = Field(description="The line's part of the invoice's taxes.")
@@ -192,7 +192,8 @@ class InvoiceOut(Model):
     customer_id: str
     subscription_id: str | None
     billing_reason: BillingReason = Field(
-        description="`subscription_start` bills the first period in advance, `subscription_cycle` a period at its end."
+        description="`subscription_start` bills the first period in advance, `subscription_cycle` a period at its end; "
+        "`adjustment` bills what earlier invoices have come to since, where that is not on the next one."
     )
     invoice_number: str | None
     invoice_status: str

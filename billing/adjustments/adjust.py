@@ -129,12 +129,17 @@ def adjust(lines: Sequence[LineDraft], terms: InvoiceTerms, currency: str) -> Ad
 
 
 def discountable(lines: Sequence[LineDraft]) -> Decimal:
-    """The sum of the lines that coupons count on: all but those that give back some of an advance."""
+    """The sum of the lines that coupons count on: all but those that give back some of an advance, and adjustments."""
     summed = Decimal(0)
     for line in lines:
-        if not gives_back(line.key, line.amount):
+        if not _left_alone(line):
             summed = EXACT.add(summed, line.amount)
     return summed
+
+
+def _left_alone(line: LineDraft) -> bool:
+    """Whether coupons leave a line alone: those of the earlier invoice are in it already."""
+    return line.is_adjustment or gives_back(line.key, line.amount)
 
 
 def _discounted(
@@ -142,7 +147,7 @@ def _discounted(
 ) -> tuple[tuple[AppliedDiscount, ...], list[list[Decimal]], Decimal, list[Decimal]]:
     """Each discount, its parts by line, and what is left of the subtotal and of each line."""
     base = discountable(lines)
-    counted = [from_minor(0, currency) if gives_back(line.key, line.amount) else line.amount for line in lines]
+    counted = [from_minor(0, currency) if _left_alone(line) else line.amount for line in lines]
     by_line = [line.amount for line in lines]
     applied, shares = [], []
     for each in discounts:

@@ -11,6 +11,7 @@ from ledger.models.event_correction import EventCorrection
 from ledger.models.feature import Feature, FeatureVersion
 from ledger.models.invoice import Invoice, InvoiceCounter, InvoiceLine
 from ledger.models.key import ApiKey
+from ledger.models.line_adjustment import LateLook, LineAdjustment
 from ledger.models.meter import Meter, MeterVersion
 from ledger.models.payment import Payment
 from ledger.models.payment_history import PaymentHistory
@@ -49,6 +50,8 @@ __all__ = [
     "Invoice",
     "InvoiceCounter",
     "InvoiceLine",
+    "LateLook",
+    "LineAdjustment",
     "Mapping",
     "Meter",
     "MeterVersion",

@@ -33,7 +33,7 @@ class Invoice(Entity, Base):
         CheckConstraint(or_(column("status") != "finalized", column("number").is_not(null())), name="has_number"),
         one_of("payment_status", "pending", "processing", "paid", "failed", "partially_paid", "refunded"),
         one_of("collection_method", "charge_automatically", "send_invoice"),
-        one_of("billing_reason", "subscription_start", "subscription_cycle", "manual"),
+        one_of("billing_reason", "subscription_start", "subscription_cycle", "manual", "adjustment"),
         Index("ix_invoices_newest", "tenant_id", "environment_id", "created_at", "id"),
         Index("ix_invoices_customer", "tenant_id", "environment_id", "customer_id", "created_at"),
         Index("ix_invoices_period_end", "period_end", "status"),
@@ -85,7 +85,7 @@ class InvoiceLine(Entity, Base):
         scoped_key("price_versions", "price_id", "price_version", to=("price_id", "version")),
         scoped_key("meter_versions", "meter_id", "meter_version", to=("meter_id", "version")),
         UniqueConstraint("tenant_id", "environment_id", "invoice_id", "key", name="uq_invoice_lines_key"),
-        one_of("price_type", "fixed", "usage", "one_off"),
+        one_of("price_type", "fixed", "usage", "one_off", "adjustment"),
         CheckConstraint(
             or_(
                 column("price_type") == "one_off",

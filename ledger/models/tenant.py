@@ -23,6 +23,7 @@ class Environment(Base):
         ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
         UniqueConstraint("tenant_id", "name", name="uq_environments_name"),
         one_of("kind", "test", "live"),
+        one_of("late_events", "next_invoice", "credit_note", "separate_invoice"),
     )
 
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
@@ -33,3 +34,4 @@ class Environment(Base):
     created_at: Mapped[datetime]
     billing_grace_seconds: Mapped[int] = mapped_column(server_default=text("3600"))
     usage_freshness_seconds: Mapped[int] = mapped_column(server_default=text("3600"))
+    late_events: Mapped[str] = mapped_column(server_default="next_invoice")

@@ -70,6 +70,16 @@ class InvoiceRecord:
         return self.period.start if self.billing_reason is BillingReason.SUBSCRIPTION_START else self.period.end
 
     @property
+    def own_lines(self) -> tuple[LineRecord, ...]:
+        """The lines that bill its own period; those that adjust earlier invoices come after them."""
+        return tuple(line for line in self.lines if not line.is_adjustment)
+
+    @property
+    def adjustment_lines(self) -> tuple[LineRecord, ...]:
+        """The lines that adjust those of earlier invoices."""
+        return tuple(line for line in self.lines if line.is_adjustment)
+
+    @property
     def terms(self) -> InvoiceTerms:
         """The discounts and taxes that it was made with."""
         return InvoiceTerms(

@@ -90,6 +90,7 @@ def create_one_off(
     metadata: Mapping[str, str],
     now: datetime,
     tax_rate_ids: Sequence[str] | None = None,
+    reason: BillingReason = BillingReason.MANUAL,
 ) -> InvoiceRecord:
     """An empty draft that belongs to no subscription."""
     values = _empty(scope, customer.id, currency, period, collection_method, now)
@@ -97,7 +98,7 @@ def create_one_off(
     insert_new(
         session,
         Invoice,
-        {**values, "billing_reason": BillingReason.MANUAL.value, "meta": dict(metadata), "tax_rate_ids": rates},
+        {**values, "billing_reason": reason.value, "meta": dict(metadata), "tax_rate_ids": rates},
     )
     return get_invoice(session, scope, values["id"])
 

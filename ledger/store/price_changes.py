@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
 from billing.instant import format_instant
-from billing.invoice import BillingReason, InvoiceStatus
+from billing.invoice import ADJUSTMENT, BillingReason, InvoiceStatus
 from billing.price import Price as PriceValue
 from billing.price import price_to_json
 from billing.price_version import ApplyTo, PriceStatus
@@ -286,7 +286,11 @@ def _require_open_periods(
         return
     # Asked of each invoice, of which few are this late, and not of all lines that there ever were.
     has_line = exists().where(
-        in_scope(InvoiceLine, scope), InvoiceLine.invoice_id == Invoice.id, _priced_by(scope, plan_id)
+        in_scope(InvoiceLine, scope),
+        InvoiceLine.invoice_id == Invoice.id,
+        # An adjustment is priced by what billed an earlier period.
+        InvoiceLine.price_type != ADJUSTMENT,
+        _priced_by(scope, plan_id),
     )
     # What was billed in advance is settled at the end of its period, whose own invoice is the one that must be open.
     ends_period = Invoice.billing_reason != BillingReason.SUBSCRIPTION_START.value

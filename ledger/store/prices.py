@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
-from billing.invoice import LineDraft
 from billing.period import Period
 from billing.price import Price as PriceValue
 from billing.price import parse_price
@@ -50,7 +50,16 @@ def get_price(session: Session, scope: Scope, price_id: str, version: int | None
     return _record(price, row)
 
 
-def price_of(session: Session, scope: Scope, line: LineDraft) -> PriceRecord:
+class Priced(Protocol):
+    """What names a version of a price, or none."""
+
+    @property
+    def price_id(self) -> str | None: ...
+    @property
+    def price_version(self) -> int | None: ...
+
+
+def price_of(session: Session, scope: Scope, line: Priced) -> PriceRecord:
     """The version of the price that a line was priced by. NotFound `price_not_found`, also for a line without one."""
     if line.price_id is None:
         raise _missing()

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
+from billing.line_adjustment import Treatment
 from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Environment, Tenant
@@ -24,7 +25,8 @@ class TenantRecord:
 class EnvironmentRecord:
     """`billing_grace`: so long after a period's end it is billed by itself, for events that are on their way.
 
-    `usage_freshness`: rollups that lack events received longer ago than this are reported as late.
+    `usage_freshness`: rollups that lack events received longer ago than this are reported as late. `late_events`: how
+    what came after an invoice was final is billed.
     """
 
     id: str
@@ -34,6 +36,7 @@ class EnvironmentRecord:
     timezone: str
     billing_grace: timedelta = timedelta(hours=1)
     usage_freshness: timedelta = timedelta(hours=1)
+    late_events: Treatment = Treatment.NEXT_INVOICE
 
     @property
     def scope(self) -> Scope:
@@ -105,6 +108,11 @@ def set_usage_freshness(session: Session, scope: Scope, freshness: timedelta) ->
     return _set(session, scope, usage_freshness_seconds=int(freshness.total_seconds()))
 
 
+def set_late_events(session: Session, scope: Scope, treatment: Treatment) -> EnvironmentRecord:
+    """Changes how an environment's late events are billed. NotFound `environment_not_found`."""
+    return _set(session, scope, late_events=treatment.value)
+
+
 def billing_graces(session: Session) -> dict[Scope, timedelta]:
     """The grace of every environment."""
     return {
@@ -127,7 +135,7 @@ def list_scopes(session: Session) -> list[Scope]:
     return [Scope(row.tenant_id, row.id) for row in rows]
 
 
-def _set(session: Session, scope: Scope, **values: int) -> EnvironmentRecord:
+def _set(session: Session, scope: Scope, **values: int | str) -> EnvironmentRecord:
     get_environment(session, scope)
     this = (Environment.tenant_id == scope.tenant_id, Environment.id == scope.environment_id)
     session.execute(update(Environment).where(*this).values(**values))
@@ -143,4 +151,5 @@ def _record(row: Environment) -> EnvironmentRecord:
         row.timezone,
         billing_grace=timedelta(seconds=row.billing_grace_seconds),
         usage_freshness=timedelta(seconds=row.usage_freshness_seconds),
+        late_events=Treatment(row.late_events),
     )

@@ -27,7 +27,7 @@ def daily_asset(
     description: str,
     kinds: set[str],
     columns: Mapping[str, tuple[str, str]],
-    deps: Sequence[dg.AssetsDefinition] = (),
+    deps: Sequence[dg.AssetsDefinition | dg.AssetKey] = (),
     pool: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`dg.asset` with the parameters that every asset of the pipeline shares.

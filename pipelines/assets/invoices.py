@@ -70,7 +70,7 @@ def billable_quantities(
         "period_end": ("DateTime", "lies on the billing day"),
         "status": ("String", "draft"),
     },
-    deps=[billable_quantities],
+    deps=[billable_quantities, dg.AssetKey("late_adjustments")],
     description="One draft for each period ending on this day; a period that has an invoice keeps it.",
 )
 def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:

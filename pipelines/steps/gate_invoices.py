@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from billing.advance import true_up
 from billing.invoice import content_hash
+from billing.line_adjustment import adjustment_line, as_priced
 from billing.scope import Scope
-from ledger.store import customers, event_corrections, gates, quantities
+from ledger.store import customers, event_corrections, gates, line_adjustments, quantities
 from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.quantities import QuantityRecord
@@ -178,6 +179,8 @@ def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord, catalog:
     if invoice.inputs_hash is None:
         return ["the draft is not priced"]
     reasons = _reasons_of_parts(session, due, invoice, catalog)
+    if not _carries_adjustments(session, due.scope, invoice):
+        reasons.append("what earlier invoices have come to since has changed since the draft was priced")
     if terms_of(session, due.scope, invoice) != invoice.terms:
         reasons.append("the discounts or taxes have changed since the draft was priced")
     wanted = [(Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice))]
@@ -217,7 +220,10 @@ def reasons_to_hold_one_off(session: Session, scope: Scope, invoice: InvoiceReco
     """The same for an invoice that was made by hand: of the gates only the one that looks at totals applies."""
     found = gates.list_results(session, scope, gate=Gate.TOTALS_MATCH_LINES.value, subject=invoice.id)
     reason = _reason(Gate.TOTALS_MATCH_LINES, found[0] if found else None, invoice_hash(invoice))
-    return [] if reason is None else [reason]
+    reasons = [] if reason is None else [reason]
+    if not _carries_adjustments(session, scope, invoice):
+        reasons.append("what earlier invoices have come to since has changed since the draft was made")
+    return reasons
 
 
 def _lines_use(invoice: InvoiceRecord, recorded: Sequence[QuantityRecord]) -> bool:
@@ -232,21 +238,27 @@ def _lines_use(invoice: InvoiceRecord, recorded: Sequence[QuantityRecord]) -> bo
 
 def _lines_are_priced_by(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
     priced = {(part.price.record.id, part.price.record.version) for part in parts}
-    return {(line.price_id, line.price_version) for line in invoice.lines} == priced
+    return {(line.price_id, line.price_version) for line in invoice.own_lines} == priced
 
 
 def _lines_are_of(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
     wanted = [(part.key, part.period, part.quantity if part.price.meter is None else None) for part in parts]
     return wanted == [
-        (line.key, line.period, line.quantity if line.price_type == "fixed" else None) for line in invoice.lines
+        (line.key, line.period, line.quantity if line.price_type == "fixed" else None) for line in invoice.own_lines
     ]
 
 
 def _lines_settle(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
     return all(
         part.settles is None or true_up(part.settles, invoice.currency).breakdown == line.breakdown
-        for part, line in zip(parts, invoice.lines, strict=True)
+        for part, line in zip(parts, invoice.own_lines, strict=True)
     )
+
+
+def _carries_adjustments(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
+    """Whether the invoice's adjustments are those that it has claimed, as they are now; it carries none twice so."""
+    claimed = line_adjustments.carried(session, scope, [invoice.id])[invoice.id]
+    return [as_priced(line) for line in invoice.adjustment_lines] == [adjustment_line(each) for each in claimed]
 
 
 def _reason(gate: Gate, result: GateRecord | None, subject_hash: str) -> str | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import adjust
+from billing.line_adjustment import adjustment_again
 from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -64,7 +65,7 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
         return
     due = due_of_draft(session, scope, invoice)
     parts = parts_of_invoice(session, catalog, due)
-    if [part.key for part in parts] != [line.key for line in invoice.lines]:
+    if [part.key for part in parts] != [line.key for line in invoice.own_lines]:
         yield "the lines are not the prices of the plan"
     recorded = {
         (each.price_id, each.segment_start): each.quantity
@@ -75,10 +76,19 @@ def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: Invoice
         if line.price_type == "usage" and recorded.get(key) != line.quantity:
             yield f"{line.key}: the quantity is not the recorded one"
     again = rated_lines(invoice, recorded_parts(session, due, invoice), due.subscription.schedule())
-    for line, rated in zip(invoice.lines, again, strict=True):
+    for line, rated in zip(invoice.own_lines, again, strict=True):
         if (rated.total, rated.unrounded) != (line.amount, line.unrounded):
             yield f"{line.key}: rated anew the amount is {rated.total}, not {line.amount}"
+    yield from _adjustment_problems(invoice)
     yield from _sum_problems(invoice)
+
+
+def _adjustment_problems(invoice: InvoiceRecord) -> Iterator[str]:
+    """Each adjustment is what is due less what was billed."""
+    for line in invoice.adjustment_lines:
+        again = adjustment_again(line)
+        if (again.amount, again.unrounded) != (line.amount, line.unrounded):
+            yield f"{line.key}: due less billed is {again.amount}, not {line.amount}"
 
 
 def _sum_problems(invoice: InvoiceRecord) -> Iterator[str]:

@@ -95,6 +95,6 @@ def _discounted(line: LineRecord) -> Decimal:
 
 
 def _described(line: LineRecord) -> str:
-    if line.price_type != "usage" and line.quantity == 1:
+    if line.is_adjustment or (line.price_type != "usage" and line.quantity == 1):
         return line.display_name
     return f"{line.display_name} ({format_decimal(line.quantity)})"

@@ -97,8 +97,8 @@ def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: 
 
 
 def _has_discountable(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
-    """`invoice` is without its lines; a subtotal above zero says enough, as what lowers it is left out of the sum."""
-    return invoice.subtotal > 0 or discountable(invoices.get_invoice(session, scope, invoice.id).lines) > 0
+    """`invoice` is without its lines; its subtotal holds what coupons leave alone as well."""
+    return discountable(invoices.get_invoice(session, scope, invoice.id).lines) > 0
 
 
 def _place(billed: Billed | InvoiceRecord) -> tuple[datetime, datetime, str]:

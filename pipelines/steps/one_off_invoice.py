@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from billing.errors import InvalidInput
 from billing.invoice import LineDraft, content_hash
+from billing.line_adjustment import adjustment_again
 from billing.money import currency_in_use, format_decimal
 from billing.one_off import OneOffItem, item_of, one_off_lines
 from billing.period import Period
@@ -76,7 +77,8 @@ def price_one_off(
 
 def one_off_lines_again(invoice: InvoiceRecord) -> tuple[LineDraft, ...]:
     """The lines made anew from what they say that they were made from."""
-    return one_off_lines([item_of(line) for line in invoice.lines], invoice.currency, invoice.period)
+    by_hand = one_off_lines([item_of(line) for line in invoice.own_lines], invoice.currency, invoice.period)
+    return (*by_hand, *map(adjustment_again, invoice.adjustment_lines))
 
 
 def one_off_inputs_hash(invoice: InvoiceRecord, lines: Sequence[LineDraft], code_version: str) -> str:
@@ -87,7 +89,7 @@ def one_off_inputs_hash(invoice: InvoiceRecord, lines: Sequence[LineDraft], code
             "customer_id": invoice.customer_id,
             "currency": invoice.currency,
             "period": invoice.period,
-            "lines": [item_of(line) for line in lines],
+            "lines": [line if line.is_adjustment else item_of(line) for line in lines],
         }
     )
 

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from billing.adjustments.adjust import adjust
 from billing.errors import NotFound
 from billing.invoice import LineDraft, content_hash
+from billing.line_adjustment import LineAdjustment, adjustment_line
 from billing.price import price_to_json
 from billing.rating import Rated
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import invoices, quantities
+from ledger.store import invoices, line_adjustments, quantities
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due, hold_if_open
@@ -30,7 +31,15 @@ from pipelines.steps.isolation import Failure, each_alone
 from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.rate_parts import rate_parts
 
-__all__ = ["Priced", "PricedInvoice", "inputs_hash_of", "lines_for", "price_draft", "price_invoices"]
+__all__ = [
+    "Priced",
+    "PricedInvoice",
+    "inputs_hash_of",
+    "lines_for",
+    "price_draft",
+    "price_invoices",
+    "with_adjustments",
+]
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,14 @@ def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], 
     )
 
 
+def with_adjustments(inputs_hash: str, adjustments: Sequence[LineAdjustment]) -> str:
+    """Stands for the inputs of an invoice that adjusts lines of earlier ones as well."""
+    if not adjustments:
+        return inputs_hash
+    lines = [[adjustment_line(each), each.quantity, each.quantity_before] for each in adjustments]
+    return content_hash({"lines": inputs_hash, "adjustments": lines})
+
+
 def price_draft(
     session: Session, catalog: Catalog, scope: Scope, draft: InvoiceRecord, now: datetime, code_version: str
 ) -> PricedInvoice | None:
@@ -130,13 +147,15 @@ def price_draft(
     draft = invoices.get_invoice(session, scope, draft.id)
     parts = parts_of_invoice(session, catalog, due)
     recorded = quantities.quantities_of(session, scope, due.subscription.id, draft.period.start)
-    lines = lines_for(due, parts, recorded)
+    own = lines_for(due, parts, recorded)
+    adjustments = line_adjustments.claim(session, scope, [(due.subscription.id, draft.id)])[draft.id]
+    lines = (*own, *map(adjustment_line, adjustments))
     terms = terms_of(session, scope, draft)
     adjusted = adjust(lines, terms, draft.currency)
-    inputs = with_terms(inputs_hash_of(due, parts, lines, code_version), terms)
+    inputs = with_terms(with_adjustments(inputs_hash_of(due, parts, own, code_version), adjustments), terms)
     changed = inputs != draft.inputs_hash or adjusted.lines != _as_drafts(draft)
     if changed:
-        watermark = min((line.watermark for line in lines if line.watermark is not None), default=None)
+        watermark = min((line.watermark for line in own if line.watermark is not None), default=None)
         invoices.replace_lines(session, scope, draft.id, lines, inputs, watermark, code_version, now, terms)
     return PricedInvoice(scope, draft.id, due.subscription.id, draft.currency, adjusted.total, len(lines), changed)
 

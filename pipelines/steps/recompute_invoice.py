@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -24,6 +23,7 @@ from ledger.db import Ledger
 from ledger.store import customers, gates, invoices, quantities, subscriptions
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.quantities import QuantityRecord
+from pipelines.steps.adjustments_again import adjustments_again
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import quantity_record
@@ -31,7 +31,7 @@ from pipelines.steps.gate_invoices import Gate, invoice_hash
 from pipelines.steps.invoice_terms import with_terms
 from pipelines.steps.one_off_invoice import one_off_inputs_hash, one_off_lines_again
 from pipelines.steps.plan_prices import Part
-from pipelines.steps.price_invoices import inputs_hash_of, lines_for
+from pipelines.steps.price_invoices import inputs_hash_of, lines_for, with_adjustments
 from pipelines.steps.read_quantities import Wanted, read_many
 from pipelines.steps.recorded_parts import recorded_parts
 from warehouse_sql.client import Warehouse
@@ -118,14 +118,19 @@ def recompute_invoice(
                 hint="Run priced_invoices for its billing day.",
             )
         recorded = None if stored.subscription_id is None else _recorded(session, scope, stored, stored.subscription_id)
+    adjusted = adjustments_again(ledger, warehouse, scope, stored)
     if recorded is None:
-        lines, inputs = one_off_lines_again(stored), partial(one_off_inputs_hash, stored)
-        compared = [_compared(stored, *pair, None, None, None) for pair in zip(stored.lines, lines, strict=True)]
+        lines = one_off_lines_again(replace(stored, lines=stored.own_lines))
+        compared = [_compared(stored, *pair, None, None, None) for pair in zip(stored.own_lines, lines, strict=True)]
+        all_lines = (*lines, *(each.line for each in adjusted))
+        inputs = one_off_inputs_hash(stored, all_lines, stored.code_version or "")
     else:
         lines, compared = _from_events(warehouse, recorded, now)
-        inputs = partial(inputs_hash_of, recorded.due, recorded.parts)
-    made_with = with_terms(inputs(lines, stored.code_version or ""), stored.terms)
-    again = _again(stored, lines, made_with)
+        all_lines = (*lines, *(each.line for each in adjusted))
+        inputs = inputs_hash_of(recorded.due, recorded.parts, lines, stored.code_version or "")
+        inputs = with_adjustments(inputs, [each.record for each in adjusted if each.record is not None])
+    compared += [_compared(stored, each.stored, each.line, None, each.read, None) for each in adjusted]
+    again = _again(stored, all_lines, with_terms(inputs, stored.terms))
     return RecomputedInvoice(
         stored=stored,
         again=again,
@@ -151,7 +156,7 @@ def _from_events(
     lines = lines_for(recorded.due, recorded.parts, list(_quantities(recorded, read, now)))
     return lines, [
         _compared(recorded.invoice, *five)
-        for five in zip(recorded.invoice.lines, lines, recorded.counted, read, with_late, strict=True)
+        for five in zip(recorded.invoice.own_lines, lines, recorded.counted, read, with_late, strict=True)
     ]
 
 
@@ -175,10 +180,11 @@ def _recorded(session: Session, scope: Scope, invoice: InvoiceRecord, subscripti
         due=due,
         parts=parts,
         wanted=tuple(
-            _wanted(scope, part.price.meter, line, external_id) for part, line in zip(parts, invoice.lines, strict=True)
+            _wanted(scope, part.price.meter, line, external_id)
+            for part, line in zip(parts, invoice.own_lines, strict=True)
         ),
         counted=tuple(
-            known.get((line.price_id or "", line.period.start, line.quantity_hash or "")) for line in invoice.lines
+            known.get((line.price_id or "", line.period.start, line.quantity_hash or "")) for line in invoice.own_lines
         ),
     )
 

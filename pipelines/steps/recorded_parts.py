@@ -24,14 +24,15 @@ _NOTHING = Settlement((), ())
 
 
 def recorded_parts(session: Session, due: Due, invoice: InvoiceRecord) -> tuple[Part, ...]:
-    """One part per line of a subscription's invoice. NotFound `price_not_found` where a line has no price.
+    """One part per line of a subscription's invoice that bills its own period. NotFound `price_not_found` where a line
+    has no price.
 
     What a line settles is asked of the history and the invoice before, which both keep what they say of a period whose
     invoice is final.
     """
     scope = due.scope
-    settled = settlements(session, Catalog(), due) if any(is_true_up(line.key) for line in invoice.lines) else {}
-    found = [prices.price_of(session, scope, line) for line in invoice.lines]
+    settled = settlements(session, Catalog(), due) if any(is_true_up(line.key) for line in invoice.own_lines) else {}
+    found = [prices.price_of(session, scope, line) for line in invoice.own_lines]
     terms = plans.terms_of(session, scope, {price.plan_id for price in found})
     return tuple(
         Part(
@@ -41,13 +42,13 @@ def recorded_parts(session: Session, due: Due, invoice: InvoiceRecord) -> tuple[
             quantity=line.quantity if line.price_type == "fixed" else _ONE,
             settles=settled.get(line.price_id or "", _NOTHING) if is_true_up(line.key) else None,
         )
-        for line, price in zip(invoice.lines, found, strict=True)
+        for line, price in zip(invoice.own_lines, found, strict=True)
     )
 
 
 def rated_lines(invoice: InvoiceRecord, parts: Sequence[Part], schedule: Schedule) -> list[Rated]:
-    """What the lines' own quantities come to by their parts; `schedule` is the subscription's."""
-    return rate_parts(parts, [line.quantity for line in invoice.lines], invoice.currency, schedule)
+    """What the quantities of its own lines come to by their parts; `schedule` is the subscription's."""
+    return rate_parts(parts, [line.quantity for line in invoice.own_lines], invoice.currency, schedule)
 
 
 def meter_of(session: Session, scope: Scope, line: LineRecord) -> Meter | None:

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from billing.adjustments.adjust import Adjusted, adjust
 from billing.errors import Conflict
 from billing.invoice import LineDraft
+from billing.line_adjustment import adjustment_line
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import credit_grants, customers, subscriptions
+from ledger.store import credit_grants, customers, line_adjustments, subscriptions
 from ledger.store.invoices import LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
@@ -47,10 +48,9 @@ class MeterReading:
 
 @dataclass(frozen=True)
 class UpcomingInvoice:
-    """`lines` as they would be billed now, under the discounts and taxes that hold now; `credits_forecast` is what the
-    customer's credit would pay of it. Everything that was
-    acknowledged before `as_of` is counted, and up to `watermark` nothing more can appear. The id of a line is its key:
-    it is not stored.
+    """`lines` as they would be billed now, under the discounts and taxes that hold now, with those that adjust earlier
+    invoices; `credits_forecast` is what the customer's credit would pay of it. Everything that was acknowledged before
+    `as_of` is counted, and up to `watermark` nothing more can appear. The id of a line is its key: it is not stored.
     """
 
     due: Due
@@ -88,6 +88,7 @@ def upcoming_invoice(
         customer = customers.get_customer(session, scope, due.subscription.customer_id).external_id
         billed = Billed(due.subscription.customer_id, due.subscription.id, due.period, due.reason)
         terms = terms_for(session, scope, billed)
+        waiting = () if due.is_start else line_adjustments.waiting_of(session, scope, due.subscription.id)
     watermark = safe_watermark(warehouse)
     metered = [
         (part, part.price.meter, Wanted(scope, part.price.meter, part.period, FAR_FUTURE, customer))
@@ -99,7 +100,8 @@ def upcoming_invoice(
         raise error
     read = {wanted: replace(quantity, watermark=watermark) for wanted, quantity in answers.found.items()}
     recorded = [quantity_record(due, part, meter, read[wanted], now) for part, meter, wanted in metered]
-    adjusted = adjust(lines_for(due, parts, recorded), terms, due.subscription.currency)
+    lines = (*lines_for(due, parts, recorded), *map(adjustment_line, waiting))
+    adjusted = adjust(lines, terms, due.subscription.currency)
     with ledger.read() as session:
         forecast = credit_grants.forecast(
             session, scope, billed.customer_id, adjusted.total, due.subscription.currency, now

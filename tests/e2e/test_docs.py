@@ -23,6 +23,7 @@ PAGES = (
     "dagster",
     "invoices",
     "adjustments",
+    "late-events",
     "stripe",
 )
 

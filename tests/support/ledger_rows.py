@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from billing.invoice import LineDraft
+from billing.line_adjustment import AdjustmentCause, AdjustmentState, Treatment
 from billing.meter import Meter, parse_definition
 from billing.period import Period
 from billing.price import parse_price
@@ -14,6 +15,8 @@ from billing.scope import Scope
 from ledger.secretbox import SecretBox, Secrets
 from ledger.store import connections, customers, features, invoices, meters, plans, subscriptions, tenants
 from ledger.store.event_corrections import CorrectionRecord
+from ledger.store.invoices import LineRecord
+from ledger.store.line_adjustments import AdjustmentRecord
 from ledger.store.quantities import QuantityRecord
 
 NOW = datetime(2026, 1, 20, 12, tzinfo=UTC)
@@ -153,6 +156,42 @@ def a_quantity(subscription_id: str, plan: plans.PlanRecord, **other: Any) -> Qu
         "computed_at": NOW,
     }
     return QuantityRecord(**{**defaults, **other})
+
+
+def an_adjustment(line: LineRecord, invoice: invoices.InvoiceRecord, **other: Any) -> AdjustmentRecord:
+    """1.00 more than the 10.00 that a line was billed with, for three events that were late."""
+    defaults: dict[str, Any] = {
+        "id": "adj_1",
+        "display_name": "Requests, adjustment",
+        "period": line.period,
+        "price_id": line.price_id,
+        "price_version": 1,
+        "meter_id": "meter_requests",
+        "meter_version": 1,
+        "quantity_before": Decimal(100),
+        "quantity": Decimal(103),
+        "billed": Decimal("10.00"),
+        "due": Decimal("11.00"),
+        "watermark": NOW,
+        "quantity_hash": "q2",
+        "customer_id": invoice.customer_id,
+        "subscription_id": invoice.subscription_id,
+        "invoice_id": invoice.id,
+        "line_id": line.id,
+        "sequence": 1,
+        "cause": AdjustmentCause.LATE_EVENTS,
+        "seen_before": JANUARY.end,
+        "events": 3,
+        "treatment": Treatment.NEXT_INVOICE,
+        "held_because": None,
+        "person": None,
+        "reason": None,
+        "carried_by": None,
+        "credit_note_id": None,
+        "state": AdjustmentState.PENDING,
+        "created_at": NOW,
+    }
+    return AdjustmentRecord(**{**defaults, **other})
 
 
 def a_connection(session: Session, scope: Scope, **other: Any) -> connections.ConnectionRecord:

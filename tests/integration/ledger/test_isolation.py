@@ -17,6 +17,7 @@ from billing.adjustments.coupon import CouponTerms, Duration
 from billing.credit_note import Settlement
 from billing.errors import NotFound
 from billing.invoice import BillingReason, PaymentStatus
+from billing.line_adjustment import Treatment
 from billing.ports import PaymentEntry
 from billing.price import parse_price
 from billing.price_version import ApplyTo
@@ -34,11 +35,13 @@ from ledger.store import (
     discounts,
     event_corrections,
     features,
+    final_invoices,
     gates,
     idempotency,
     inbox,
     invoices,
     keys,
+    line_adjustments,
     mappings,
     meters,
     outbox,
@@ -55,6 +58,7 @@ from ledger.store import (
     tax_rates,
     tenants,
 )
+from ledger.store.line_adjustments import Look
 from ledger.store.subscription_changes import NewChange
 from tests.support.ledger_rows import (
     BOX,
@@ -69,9 +73,11 @@ from tests.support.ledger_rows import (
     a_quantity,
     a_scope,
     a_subscription,
+    an_adjustment,
     priced,
 )
 
+TICK = timedelta(microseconds=1)
 FLAT = parse_price({"pricing_model": "flat", "amount": "1"})
 Call = Callable[[Session, Scope, SimpleNamespace], Any]
 
@@ -86,7 +92,14 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     quantities.put_quantity(session, scope, a_quantity(subscription.id, plan))
     invoice = invoices.ensure_draft(session, scope, subscription, JANUARY, NOW)
     priced(session, scope, invoice.id)
-    invoices.finalize(session, scope, invoices.ensure_draft(session, scope, subscription, FEBRUARY, NOW).id, NOW)
+    final = invoices.ensure_draft(session, scope, subscription, FEBRUARY, NOW)
+    (line,) = priced(session, scope, final.id).lines
+    final = invoices.finalize(session, scope, final.id, NOW)
+    for sequence in (1, 2):
+        record = an_adjustment(line, final, id=f"adj_{sequence}", sequence=sequence)
+        line_adjustments.put_adjustment(session, scope, record, None)
+    line_adjustments.carry(session, scope, ["adj_1"], invoice_id=invoice.id)
+    line_adjustments.put_look(session, scope, Look(NOW, NOW))
     payment = payments.create_payment(
         session,
         scope,
@@ -170,6 +183,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         feature=plan.prices[1].feature_id,
         subscription=subscription,
         invoice=invoice,
+        final=final,
         payment=payment,
         checkout=checkout,
         connection=connection,
@@ -182,6 +196,25 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
 
 
 READS: dict[str, Call] = {
+    "final_invoices.final_between": lambda s, scope, _: final_invoices.final_between(
+        s, scope, FEBRUARY.start, FEBRUARY.end + TICK
+    ),
+    "final_invoices.final_of_customers": lambda s, scope, _: final_invoices.final_of_customers(
+        s, scope, ["acme"], JANUARY.start
+    ),
+    "final_invoices.watermarks_since": lambda s, scope, _: final_invoices.watermarks_since(s, scope, NOW),
+    "line_adjustments.carried": lambda s, scope, have: line_adjustments.carried(s, scope, [have.invoice.id])[
+        have.invoice.id
+    ],
+    "line_adjustments.claim": lambda s, scope, have: line_adjustments.claim(
+        s, scope, [(have.subscription.id, have.invoice.id)]
+    )[have.invoice.id],
+    "line_adjustments.get_adjustment": lambda s, scope, _: line_adjustments.get_adjustment(s, scope, "adj_1"),
+    "line_adjustments.list_adjustments": lambda s, scope, have: line_adjustments.list_adjustments(
+        s, scope, invoice_id=have.final.id
+    ),
+    "line_adjustments.of_lines_of": lambda s, scope, have: line_adjustments.of_lines_of(s, scope, have.final.id),
+    "line_adjustments.waiting_of": lambda s, scope, have: line_adjustments.waiting_of(s, scope, have.subscription.id),
     "tenants.get_environment": lambda s, scope, _: tenants.get_environment(s, scope),
     "tenants.get_tenant": lambda s, scope, _: tenants.get_tenant(s, scope),
     "keys.list_keys": lambda s, scope, _: keys.list_keys(s, scope),
@@ -450,6 +483,11 @@ WRITES: dict[str, Call] = {
 
 # Functions that change a row without saying whether it was there: with another tenant's id nothing changes.
 SILENT_WRITES: dict[str, Call] = {
+    "line_adjustments.carry": lambda s, scope, _: line_adjustments.carry(s, scope, ["adj_1"]),
+    "line_adjustments.remove_adjustment": lambda s, scope, _: line_adjustments.remove_adjustment(s, scope, "adj_2"),
+    "line_adjustments.set_treatment": lambda s, scope, _: line_adjustments.set_treatment(
+        s, scope, "adj_1", Treatment.CREDIT_NOTE, "x"
+    ),
     "inbox.mark_processed": lambda s, scope, have: inbox.mark_processed(s, scope, have.event.id, NOW),
     "inbox.mark_ignored": lambda s, scope, have: inbox.mark_ignored(s, scope, have.event.id, "x", NOW),
     "inbox.mark_failed": lambda s, scope, have: inbox.mark_failed(s, scope, have.event.id, None, "x", NOW),
@@ -472,6 +510,8 @@ SILENT_WRITES: dict[str, Call] = {
 NAME_NO_ROW = {
     "tenants.set_billing_grace",
     "tenants.set_usage_freshness",
+    "tenants.set_late_events",
+    "line_adjustments.put_look",
     "keys.create_key",
     "customers.create_customer",
     "connections.create_connection",
@@ -492,6 +532,7 @@ INNER = {
     "subscriptions.change_subscription",
     "subscription_changes.append",
     "price_changes.put_override",
+    "line_adjustments.put_adjustment",
     "invoices.cut_drafts",
     "invoices.create_one_off",
     "invoices.ensure_draft",
@@ -573,7 +614,8 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
             corrections = event_corrections.by_event_key(session, mine, [have.correction.event_key])
             event = inbox.get_event(session, mine, have.event.id)
             run = runs.get_run(session, mine, have.run.id)
-            return [event, outbox.get_item(session, mine, have.work.id), answer, corrections, run]
+            adjusted = line_adjustments.of_lines_of(session, mine, have.final.id)
+            return [event, outbox.get_item(session, mine, have.work.id), answer, corrections, run, adjusted]
 
         before = state()
         for name, call in SILENT_WRITES.items():

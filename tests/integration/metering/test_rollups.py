@@ -11,14 +11,15 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from billing.period import Period
 from billing.scope import Scope
 from tests.integration.metering.conftest import new_scope
 from tests.integration.metering.senders import a_meter, an_event, at, send, usage, values
 from tests.support.waiting import wait_until
 from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
-from warehouse_sql.events import late_events
 from warehouse_sql.instants import to_micros
+from warehouse_sql.late_events import Received, late_events
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.rollups import build_days, dirty_days, drop_old_builds, mismatches
 from warehouse_sql.unusable import list_unusable
@@ -118,8 +119,8 @@ def test_events_before_event_from_never_count_anywhere(metering: Warehouse, scop
     assert (values(auto.rows), values(raw.rows), auto.rollup_days) == (["6"], ["6"], 3)
     assert mismatches(metering, DAYS) == []
     assert list_unusable(metering, scope, meter, *PERIOD).items == []
-    late = late_events(metering, scope, meter, *PERIOD, after=at("2026-01-01"))
-    assert [one.event_id for one in late] == ["first", "later"]
+    late = late_events(metering, scope, meter, Period(*PERIOD), "acme", Received(at("2026-01-01")))
+    assert {one.event_id for one in late.items} == {"first", "later"}
     # No level until 10:30, for that of 1 was set before it: then 2 for an hour and a half, 4 for a day and a half.
     level = a_meter("weighted_sum", event_from="2026-01-05 10:30")
     assert values(usage(metering, scope, level, "2026-01-04", "2026-01-07")) == ["147"]

@@ -40,7 +40,14 @@ OCTOBER = datetime(2024, 10, 1, tzinfo=UTC), datetime(2024, 11, 1, tzinfo=UTC)
 BILLING_DAY = date(2024, 11, 1)
 SET_UP = datetime(2024, 9, 1, tzinfo=UTC)
 USAGE = ["events_reconciled", "usage_hourly"]
-BILLING = ["billable_quantities", "draft_invoices", "priced_invoices", "finalized_invoices", "stripe_invoices"]
+BILLING = [
+    "billable_quantities",
+    "late_adjustments",
+    "draft_invoices",
+    "priced_invoices",
+    "finalized_invoices",
+    "stripe_invoices",
+]
 
 GUIDE_PRICE: Mapping[str, Any] = {
     "pricing_model": "tiered",
