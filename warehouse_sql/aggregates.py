@@ -10,10 +10,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, overload
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from billing.errors import InvalidInput, TooLarge
 from billing.meter import AggregationType, Filter, FilterOp, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
+from warehouse_sql.customer_days import add_days_up, can_add_days_up
 from warehouse_sql.days import Sources, choose_sources, hour_range
 from warehouse_sql.instants import FAR_FUTURE, from_micros, hour_of, to_micros
 from warehouse_sql.meters import customer_params, filter_params, meter_params
@@ -42,22 +46,49 @@ class Part(NamedTuple):
 class Parts(Sequence[Part]):
     """Aggregates as the engine returns them, by column; each is made when it is looked at.
 
-    Of all customers by day there are a hundred thousand, and making them takes longer than the engine does.
+    Of all customers by day there are a hundred thousand, and making them takes longer than the engine does. So they may
+    stay a `table`, and `values` are the texts of their values where no arithmetic is needed for these.
     """
 
-    def __init__(self, meter: Meter, portions: Iterable[Mapping[str, Sequence[Any]]] = ()) -> None:
-        self._value_of = value_of(meter)
-        self._columns: tuple[list[Any], ...] = tuple([] for _ in _COLUMNS)
-        for portion in portions:
-            for column, name in zip(self._columns, _COLUMNS, strict=True):
-                column.extend(portion.get(name, ()))
+    def __init__(
+        self, meter: Meter, portions: Iterable[Mapping[str, Sequence[Any]]] = (), table: pa.Table | None = None
+    ) -> None:
+        self._meter = meter
+        self.table = table
+        self._lists: tuple[list[Any], ...] | None = None
+        if table is None:
+            self._lists = tuple([] for _ in _COLUMNS)
+            for portion in portions:
+                for column, name in zip(self._lists, _COLUMNS, strict=True):
+                    column.extend(portion.get(name, ()))
+
+    @property
+    def _columns(self) -> tuple[list[Any], ...]:
+        if self._lists is None:
+            self._lists = tuple(self.table[name].to_pylist() if self.table else [] for name in _COLUMNS)
+        return self._lists
+
+    def values(self) -> pa.ChunkedArray | None:
+        """Each value of the table as plain digits, null where there is none; None where they have to be worked out."""
+        kind = self._meter.aggregation.type
+        if self.table is None or self._meter.multiplier is not None:
+            return None
+        match kind:
+            case AggregationType.COUNT:
+                return self.table["matched"].cast(pa.string())
+            case AggregationType.SUM | AggregationType.COUNT_UNIQUE:
+                return self.table["number"]
+            case AggregationType.MIN | AggregationType.MAX | AggregationType.LATEST:
+                return pc.if_else(pc.greater(self.table["usable"], 0), self.table["number"], None)
+            case _:
+                return None
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._columns[0]) if self.table is None else self.table.num_rows
 
     def __iter__(self) -> Iterator[Part]:
         windows = {micros: from_micros(micros) for micros in set(self._columns[1])}
-        value = self._value_of
+        value = value_of(self._meter)
         for customer_id, micros, groups, matched, usable, number, fingerprint in zip(*self._columns, strict=True):
             yield Part(
                 customer_id,
@@ -116,7 +147,12 @@ def read_parts(
     levels = meter.aggregation.type is AggregationType.WEIGHTED_SUM
     asked = meter_params(scope, replace(meter, filters=(*meter.filters, *filters)))
     rollups = rollups and set(group_by) <= set(meter.group_by) and all(_told_by_groups(one, meter) for one in filters)
-    sources = choose_sources(warehouse, asked, start, end, starts, rollups=rollups and not levels, until=until)
+    rollups = rollups and not levels
+    by_day = rollups and not filters and can_add_days_up(meter, starts, end, customer_ids, group_by)
+    few = customer_ids or () if by_day else ()
+    sources = choose_sources(warehouse, asked, start, end, starts, rollups=rollups, until=until, customer_ids=few)
+    if sources.counted is not None:
+        return sources, Parts(meter, [add_days_up(sources.counted, meter, starts, group_by)])
     params: dict[str, Any] = {
         **asked,
         **sources.params(),
@@ -134,20 +170,31 @@ def read_parts(
         "row_offset": 0 if page is None else page[0],
         "row_limit": MAX_ROWS + 1 if page is None else page[1],
     }
-    name = "queries/usage"
-    if not sources.builds:
-        name = "queries/usage_from_events"
-    elif not sources.needs_events:
-        name = "queries/usage_from_filtered_rollups" if filters else "queries/usage_from_rollups"
     if levels:
-        name = "queries/usage_levels"
         params |= _level_params(starts, end, min(end, until, sources.as_of))
-    parts = Parts(
-        meter, (warehouse.columns(name, {**params, **customer_params(some)}) for some in _turns(customer_ids))
-    )
+    name = "queries/usage_levels" if levels else _statement(sources, starts, meter, group_by, filters)
+    if customer_ids is None:
+        parts = Parts(meter, table=warehouse.table(name, {**params, **customer_params(None)}))
+    else:
+        turns = (customer_params(some) for some in _turns(customer_ids))
+        parts = Parts(meter, (warehouse.columns(name, {**params, **some}) for some in turns))
     if len(parts) > MAX_ROWS:
         raise too_many_rows()
     return sources, parts
+
+
+def _statement(
+    sources: Sources, starts: Sequence[datetime], meter: Meter, group_by: Sequence[str], filters: Sequence[Filter]
+) -> str:
+    """The statement that reads no more than it has to."""
+    if not sources.builds:
+        return "queries/usage_from_events"
+    if sources.needs_events:
+        return "queries/usage"
+    if filters:
+        return "queries/usage_from_filtered_rollups"
+    by_day = sources.whole_days and len(starts) == len(sources.days) and tuple(group_by) == tuple(meter.group_by)
+    return "queries/usage_of_whole_days" if by_day else "queries/usage_from_rollups"
 
 
 def _told_by_groups(one: Filter, meter: Meter) -> bool:
@@ -168,10 +215,7 @@ def _level_params(starts: Sequence[datetime], end: datetime, held_until: datetim
     }
 
 
-def _turns(customer_ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    if customer_ids is None:
-        yield None
-        return
+def _turns(customer_ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for first in range(0, len(customer_ids), _CUSTOMERS_AT_ONCE):
         yield customer_ids[first : first + _CUSTOMERS_AT_ONCE]
 

@@ -8,38 +8,64 @@ never depends on when rollups were made (promise U1).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
-from typing import Any, Final
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from time import perf_counter
+from typing import Any, Final, NamedTuple
 
 from warehouse_sql.client import Warehouse
-from warehouse_sql.instants import FAR_FUTURE, MICROSECOND, days_of, from_micros, hour_of, hour_text, to_micros
+from warehouse_sql.instants import EPOCH, FAR_FUTURE, MICROSECOND, days_of, from_micros, hour_of, hour_text, to_micros
 
 # A day of which this many hours hold a window's edge is read from the events as a whole.
 _EDGES_OF_A_RAW_DAY: Final = 12
+# On a cluster one server's clock is behind another's, and its rows come later.
+_SETTLED: Final = timedelta(seconds=5)
+_MOST_COUNTED: Final = 10_000
+
+
+class CountedDay(NamedTuple):
+    """What one build counted for a customer, a UTC day and texts of the meter's groups; `number` is the lowest, highest
+    or latest value where that is the aggregation, else the sum.
+    """
+
+    customer_id: str
+    day: date
+    build: int
+    groups: Sequence[str]
+    matched: int
+    usable: int
+    number: Decimal
+    fingerprint: int
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentBuild:
     """The rollup of one meter and day that is read now: it holds what was received up to `watermark`, and leaves out
-    what was superseded before `started_at`. `has_days`: its hours are added up by day as well.
+    what was superseded before `started_at`. Its hours were added up by day before `days_since`, or never.
     """
 
     build: int
     watermark: datetime
     started_at: datetime
-    has_days: bool
+    days_since: datetime | None
 
 
 @dataclass(slots=True)
 class KnownDays:
-    """When each day's last event arrived and was superseded, and its rollup; a day is missing where there is none."""
+    """When each day's last event arrived and was superseded, and its rollup; a day is missing where there is none.
+
+    `counted` are the days of the customers that were asked for, in every build that had been switched to by
+    `counted_since`; None where nothing was asked for, or there are too many.
+    """
 
     now_us: int = 0
     arrived_us: dict[date, int] = field(default_factory=dict)
     superseded_us: dict[date, int] = field(default_factory=dict)
     built: dict[date, CurrentBuild] = field(default_factory=dict)
+    counted: list[CountedDay] | None = None
+    counted_since: datetime = EPOCH
 
     def is_clean(self, day: date, until: datetime) -> bool:
         """Whether the day's rollup holds every event that was received up to `until`, and no other."""
@@ -55,7 +81,8 @@ class KnownDays:
 class Sources:
     """What one answer about `days` is read from, and when that was decided.
 
-    `whole_days`: no window cuts a day that has a build, and all builds have days.
+    `whole_days`: no window cuts a day that has a build, and all builds have days. `counted` are these days of the named
+    customers, where all that was asked for is in them, or None.
     """
 
     days: tuple[date, ...]
@@ -67,6 +94,7 @@ class Sources:
     unreconciled: bool
     reconciled_us: int
     as_of: datetime
+    counted: Sequence[CountedDay] | None = None
 
     @property
     def needs_events(self) -> bool:
@@ -92,13 +120,15 @@ def choose_sources(
     *,
     rollups: bool,
     until: datetime = FAR_FUTURE,
+    customer_ids: Sequence[str] = (),
 ) -> Sources:
     """The sources for [start, end), whose windows meet at `edges`, of events received up to `until`.
 
-    `meter` is `meter_params(…)`. Without `rollups` everything comes from the events.
+    `meter` is `meter_params(…)`. Without `rollups` everything comes from the events. What was counted on the days of
+    `customer_ids` is read with it.
     """
     days = days_of(start, end)
-    known = read_days(warehouse, meter, days[0], days[-1])
+    known = read_days(warehouse, meter, days[0], days[-1], customer_ids)
     builds = {day: known.built[day].build for day in days if rollups and known.is_clean(day, until)}
     cut = {hour_of(edge) for edge in (start, *edges, end) if edge != hour_of(edge)}
     cut = {hour for hour in cut if hour.date() in builds}
@@ -108,42 +138,67 @@ def choose_sources(
     raw_days = tuple(day for day in days if day not in builds)
     # Rollups hold reconciled events only, so the watermark is asked for where events are read.
     reconciled_us = warehouse.rows("queries/reconciled_until")[0]["reconciled_us"] if raw_days or raw_hours else 0
+    whole_days = _are_whole(builds, known, (start, *edges, end))
     return Sources(
         days=tuple(days),
         builds=builds,
-        whole_days=_are_whole(builds, known, (start, *edges, end)),
+        whole_days=whole_days,
         raw_days=raw_days,
         raw_hours=raw_hours,
         busy_raw_days=len(known.arrived_us.keys() & ({*raw_days} | {hour.date() for hour in raw_hours})),
         unreconciled=any(at_us > reconciled_us for at_us in known.arrived_us.values()),
         reconciled_us=reconciled_us,
         as_of=from_micros(known.now_us),
+        counted=_counted(builds, known) if whole_days and not (raw_days or raw_hours) else None,
     )
 
 
 def _are_whole(builds: dict[date, int], known: KnownDays, edges: Iterable[datetime]) -> bool:
     cut = {edge.date() for edge in (at.astimezone(UTC) for at in edges) if edge.time() != time.min}
-    return cut.isdisjoint(builds) and all(known.built[day].has_days for day in builds)
+    return cut.isdisjoint(builds) and all(known.built[day].days_since is not None for day in builds)
 
 
-def read_days(warehouse: Warehouse, meter: dict[str, Any], first_day: date, last_day: date) -> KnownDays:
-    """What is known of a meter's days; `meter` is `meter_params(…)`."""
-    names = ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version")
+def _counted(builds: dict[date, int], known: KnownDays) -> Sequence[CountedDay] | None:
+    """What the days of these builds counted, where it is certain that all of it could be seen."""
+    since = known.counted_since
+    if known.counted is None or any((known.built[day].days_since or since) >= since for day in builds):
+        return None
+    return [one for one in known.counted if builds[one.day] == one.build]
+
+
+def read_days(
+    warehouse: Warehouse, meter: dict[str, Any], first_day: date, last_day: date, customer_ids: Sequence[str] = ()
+) -> KnownDays:
+    """What is known of a meter's days, and what those of some customers counted; `meter` is `meter_params(…)`."""
+    names = ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version", "aggregation")
     asked = {**{name: meter[name] for name in names}, "first_day": first_day, "last_day": last_day}
+    if not customer_ids:
+        return _known(warehouse, asked)
+    counting = {**asked, "customer_ids": list(customer_ids), "row_limit": _MOST_COUNTED + 1}
+    began = perf_counter()
+    counted = warehouse.columns_beside("queries/customer_days", counting)
+    known = _known(warehouse, asked)
+    # By the engine's clock the counting began no earlier than this: its time was taken since, and told by now.
+    known.counted_since = from_micros(known.now_us) - timedelta(seconds=perf_counter() - began) - _SETTLED
+    rows = [CountedDay(*row) for row in zip(*counted().values(), strict=True)]
+    known.counted = rows if len(rows) <= _MOST_COUNTED else None
+    return known
+
+
+def _known(warehouse: Warehouse, asked: Mapping[str, Any]) -> KnownDays:
     known = KnownDays()
-    for row in warehouse.rows("queries/usage_days", asked):
-        day, received_us = row["day"], row["received_us"]
-        match row["fact"]:
+    found = warehouse.columns("queries/usage_days", asked)
+    for fact, day, at_us, build, started_us, switched_us in zip(*found.values(), strict=True):
+        match fact:
             case "asked":
-                known.now_us = received_us
+                known.now_us = at_us
             case "arrived":
-                known.arrived_us[day] = received_us
+                known.arrived_us[day] = at_us
             case "superseded":
-                known.superseded_us[day] = received_us
+                known.superseded_us[day] = at_us
             case "built":
-                known.built[day] = CurrentBuild(
-                    row["build"], from_micros(received_us), from_micros(row["started_us"]), row["has_days"]
-                )
+                since = from_micros(switched_us) if switched_us else None
+                known.built[day] = CurrentBuild(build, from_micros(at_us), from_micros(started_us), since)
     return known
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, overload
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from billing.errors import InvalidInput, TooLarge
 from billing.meter import MAX_FILTERS, MAX_GROUP_BY, Filter, Meter
 from billing.scope import Scope
-from warehouse_sql.aggregates import Part, check_period
+from warehouse_sql.aggregates import Parts, check_period
 from warehouse_sql.days import Sources
+from warehouse_sql.instants import to_micros
 from warehouse_sql.values import value_of_nothing
 from warehouse_sql.windows import WINDOWS, Window, zone
 
@@ -105,13 +109,45 @@ def check_query(query: UsageQuery) -> None:
     zone(query.timezone)
 
 
+@dataclass(frozen=True, slots=True)
+class UsageColumns:
+    """Rows of usage side by side, as in `UsageRow`; each window by its start in microseconds, which tells its end.
+
+    `values` are plain digits, null where a row has none.
+    """
+
+    customer_ids: pa.ChunkedArray
+    starts_us: pa.ChunkedArray
+    ends: Mapping[int, datetime]
+    groups: Mapping[str, pa.ChunkedArray]
+    values: pa.ChunkedArray
+    events: pa.ChunkedArray
+    unusable: pa.ChunkedArray
+
+
 class UsageRows(Sequence[UsageRow]):
     """The engine's aggregates as rows, in their order; each is made when it is looked at."""
 
-    def __init__(self, parts: Sequence[Part], query: UsageQuery, starts: Sequence[datetime]) -> None:
+    def __init__(self, parts: Parts, query: UsageQuery, starts: Sequence[datetime]) -> None:
         self._parts = parts
         self._group_by = query.group_by
         self._ends = dict(zip(starts, (*starts[1:], query.end), strict=True))
+
+    def columns(self) -> UsageColumns | None:
+        """The rows as columns; None where their values have yet to be worked out."""
+        table, values = self._parts.table, self._parts.values()
+        if table is None or values is None:
+            return None
+        groups = {name: pc.list_element(table["groups"], place) for place, name in enumerate(self._group_by)}
+        return UsageColumns(
+            customer_ids=table["customer_id"],
+            starts_us=table["window_us"],
+            ends={to_micros(start): end for start, end in self._ends.items()},
+            groups=groups,
+            values=values,
+            events=table["usable"],
+            unusable=pc.subtract(table["matched"], table["usable"]),
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

@@ -10,11 +10,13 @@ from pydantic_core import PydanticCustomError
 
 from api.schemas.common import CustomerRef, DecimalOut, Instant, Model, Slug, TimezoneName, any_case
 from api.schemas.meters import FilterBody
+from api.schemas.usage_columns import columns_json
 from billing.errors import TallyError
 from billing.instant import format_instant
 from billing.meter import parse_filters
 from pipelines.steps.answer_usage import AnswerOrError, UsageQuestion
 from warehouse_sql.usage import UsageAnswer, UsageRow
+from warehouse_sql.usage_query import UsageRows
 
 __all__ = [
     "MeterUsageOut",
@@ -193,7 +195,7 @@ class _Row(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    data: list[_Row]
+    data: list[_Row] | msgspec.Raw
     as_of: str
     served_by: dict[str, int]
     next_cursor: str | None
@@ -204,17 +206,25 @@ def usage_json(answer: UsageAnswer, asked_as: Mapping[str, str]) -> msgspec.Raw:
 
     A test holds the two together.
     """
+    served_by = {"rollup_days": answer.rollup_days, "raw_days": answer.raw_days}
+    rows = _rows_json(answer.rows, asked_as)
+    return msgspec.Raw(_JSON.encode(_Answer(rows, format_instant(answer.as_of), served_by, answer.next_cursor)))
+
+
+def _rows_json(told: Sequence[UsageRow], asked_as: Mapping[str, str]) -> list[_Row] | msgspec.Raw:
+    columns = told.columns() if isinstance(told, UsageRows) and told else None
+    if columns is not None:
+        return msgspec.Raw(b"[" + columns_json(columns, asked_as) + b"]")
     times: dict[datetime, str] = {}
     rows = []
-    for customer_id, start, end, group, value, events, unusable in answer.rows:
+    for customer_id, start, end, group, value, events, unusable in told:
         for at in (start, end):
             if at not in times:
                 times[at] = format_instant(at)
         written = None if value is None else format(value, "f")
         name = asked_as.get(customer_id, customer_id)
         rows.append(_Row(name, written, times[start], times[end], events, unusable, group or None))
-    served_by = {"rollup_days": answer.rollup_days, "raw_days": answer.raw_days}
-    return msgspec.Raw(_JSON.encode(_Answer(rows, format_instant(answer.as_of), served_by, answer.next_cursor)))
+    return rows
 
 
 def usage_of_meters_json(meter_ids: Sequence[str], answers: Sequence[AnswerOrError]) -> bytes:

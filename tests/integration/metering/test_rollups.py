@@ -248,6 +248,31 @@ def test_whole_days_are_read_from_their_sums_and_days_that_a_window_cuts_from_th
     assert (values(answer.rows), answer.rollup_days) == (["3"], 3)
 
 
+def test_a_few_customers_days_come_with_the_facts_once_their_build_is_certain_to_be_seen(
+    metering: Warehouse, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(metering, scope, an_event("a", n="1"), an_event("b", "2026-01-06 10:00", n="2.50"))
+    build_days(metering, DAYS, [(scope, a_meter())], NOW)
+    asked: list[str] = []
+    columns = Warehouse.columns
+
+    def seen(warehouse: Warehouse, name: str, *rest: object) -> object:
+        asked.append(name)
+        return columns(warehouse, name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Warehouse, "columns", seen)
+    facts = {"queries/usage_days", "queries/customer_days"}
+    assert values(read_usage(metering, january(scope)).rows) == ["3.5"]
+    assert set(asked) == facts | {"queries/usage_from_rollups"}, "the build is a moment old"
+
+    monkeypatch.setattr("warehouse_sql.days._SETTLED", timedelta(0))
+    asked.clear()
+    assert values(read_usage(metering, january(scope)).rows) == ["3.5"]
+    assert set(asked) == facts
+    send(metering, scope, an_event("late", n="4"))
+    assert values(read_usage(metering, january(scope)).rows) == ["7.5"]
+
+
 def test_arrivals_that_a_crash_left_out_are_put_back_and_make_the_day_dirty(warehouse: Warehouse, scope: Scope) -> None:
     send(warehouse, scope, an_event("a", n="1"))
     meters = [(scope, a_meter())]

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.schemas.usage import MeterUsageOut, UsageOfMetersOut, UsageOut, usage_json, usage_of_meters_json
 from billing.errors import NotFound, TallyError
-from warehouse_sql.usage import UsageAnswer, UsageRow
+from billing.exact import canonical
+from billing.meter import Aggregation, AggregationType, Meter
+from billing.scope import Scope
+from warehouse_sql.aggregates import Parts
+from warehouse_sql.instants import to_micros
+from warehouse_sql.usage import UsageAnswer, UsageQuery, UsageRow
+from warehouse_sql.usage_query import UsageRows
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 instants = st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- bounds
@@ -37,6 +45,41 @@ answers = st.builds(
 @given(answer=answers, renamed=st.booleans())
 def test_an_answer_is_written_as_its_model_would_be(answer: UsageAnswer, renamed: bool) -> None:
     asked_as = {row.customer_id: f"cus_{row.customer_id}" for row in answer.rows} if renamed else {}
+    assert bytes(usage_json(answer, asked_as)) == UsageOut.of(answer, asked_as).model_dump_json().encode()
+
+
+# As the engine sends them: texts of numbers without spare zeros.
+numbers = st.decimals("-1e30", "1e30", allow_nan=False, places=6).map(lambda number: Decimal(canonical(number)))
+aggregates = st.lists(
+    st.tuples(texts, st.integers(0, 2), st.tuples(texts, texts), st.integers(0, 9), st.integers(0, 9), numbers),
+    max_size=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(aggregates=aggregates, kind=st.sampled_from(list(AggregationType)), grouped=st.booleans(), renamed=st.booleans())
+def test_an_answer_by_column_is_written_as_its_rows_would_be(
+    aggregates: list[tuple[str, int, tuple[str, str], int, int, Decimal]],
+    kind: AggregationType,
+    grouped: bool,
+    renamed: bool,
+) -> None:
+    starts = [datetime(2026, 1, 1 + day, tzinfo=UTC) for day in range(3)]
+    meter = Meter("meter_a", 1, "A", "a", Aggregation(kind, None if kind is AggregationType.COUNT else "n"))
+    names = ('m"o\\del', "region") if grouped else ()
+    query = UsageQuery(Scope("t", "e"), meter, starts[0], datetime(2026, 1, 4, tzinfo=UTC), None, "day", group_by=names)
+    columns = {
+        "customer_id": pa.array([one[0] for one in aggregates], pa.string()),
+        "window_us": pa.array([to_micros(starts[one[1]]) for one in aggregates], pa.int64()),
+        "groups": pa.array([one[2] if grouped else () for one in aggregates], pa.list_(pa.string())),
+        "matched": pa.array([one[3] + one[4] for one in aggregates], pa.uint64()),
+        "usable": pa.array([one[3] for one in aggregates], pa.uint64()),
+        "number": pa.array([format(one[5], "f") for one in aggregates], pa.string()),
+        "fingerprint": pa.array(["0"] * len(aggregates), pa.string()),
+    }
+    found = UsageRows(Parts(meter, table=pa.table(columns)), query, starts)
+    answer = UsageAnswer(found, query.end, 3, 0)
+    asked_as = {one[0]: f"cus_{one[0]}" for one in aggregates} if renamed else {}
     assert bytes(usage_json(answer, asked_as)) == UsageOut.of(answer, asked_as).model_dump_json().encode()
 
 
