@@ -3,8 +3,8 @@
 SELECT
     customer_id,
     day,
-    sum(toDecimal256OrNull(properties['tokens'], 24)) AS tokens,
-    count()                                           AS events
+    toString(sum(toDecimal256OrNull(properties['tokens'], 24))) AS tokens,
+    count()                                                     AS events
 FROM events FINAL
 WHERE tenant_id = {tenant_id:String}
   AND environment_id = {environment_id:String}

@@ -42,7 +42,8 @@ def test_bench_query_asks_for_the_same_answers_in_every_way() -> None:
     assert report["everybodys_days"]["rows"] == 31 * 7
     assert report["customer_month"]["questions"] == 5
     assert report["large_day"]["events"] == 1000
-    assert report["stored_mb"].keys() >= {"events", "usage_hourly"}
+    assert report["stored_mb"].keys() >= {"events", "usage_hourly", "usage_daily"}
+    assert [goal["bound"] for goal in report["goals"]] == [10, 3, 30, 1]
 
 
 @pytest.mark.slow
