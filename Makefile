@@ -7,7 +7,7 @@ PARTS := api billing bench cli ingestion integrations ledger pipelines settings 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all chaos grown soak check lint types imports format clean
+.PHONY: help setup demo up test test-all chaos grown soak browser check lint types imports format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ grown: setup ## The services of docker-compose.yml as processes, killed while th
 
 soak: setup ## Steady load, and a table of memory and CPU; make soak SECONDS=300
 	@SOAK_SECONDS=$(or $(SECONDS),300) $(BIN)/python -m pytest -q -s -m slow tests/integration/ingestion/test_soak.py $(ARGS)
+
+browser: setup ## Chromium buys on the sandbox's pages; BROWSER_PICTURES=DIR keeps screenshots
+	@$(BIN)/python -m pytest -q -m slow tests/integration/stripe/gateway/test_browser.py $(ARGS)
 
 check: lint types imports ## Lint, types and import rules
 

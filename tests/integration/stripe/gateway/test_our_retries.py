@@ -8,7 +8,6 @@ import pytest
 
 from billing.errors import Conflict
 from ledger.store import audit
-from ledger.store.customers import CustomerRecord, get_customer
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import connections, create_payment, stripe_sweep
 from pipelines.steps.collect_invoice import collect
@@ -93,7 +92,7 @@ def test_a_new_card_is_tried_at_once_and_charged_once(world: World) -> None:
     invoice = sent(world)
     sweep(world)
     assert tries(world) == ["failed"]
-    world.save_card(customer_of(world, invoice))
+    world.save_card(world.customer_of(invoice.customer_id))
     sweep(world)
     paid = collection(world, invoice.id)
     assert (paid.payment_status, paid.next_attempt_at, paid.past_due) == ("paid", None, False)
@@ -107,7 +106,7 @@ def test_a_customer_without_a_card_is_past_due_until_they_save_one(world: World)
     waiting = collection(world, invoice.id)
     assert (waiting.tries, waiting.past_due, waiting.next_attempt_at) == (1, True, world.now + 3 * DAY)
     assert tries(world) == []
-    world.save_card(customer_of(world, invoice))
+    world.save_card(world.customer_of(invoice.customer_id))
     sweep(world)
     assert (world.charged(), collection(world, invoice.id).payment_status) == ([11850], "paid")
 
@@ -197,8 +196,3 @@ def test_a_try_whose_answer_was_lost_is_the_same_try(world: World) -> None:
     assert (tries(world), collection(world, invoice.id).tries) == (["failed"], 0)
     later(world, timedelta(minutes=1))
     assert (tries(world), collection(world, invoice.id).tries) == (["failed"], 1)
-
-
-def customer_of(world: World, invoice: InvoiceRecord) -> CustomerRecord:
-    with world.ledger.read() as session:
-        return get_customer(session, world.scope, invoice.customer_id)

@@ -24,7 +24,7 @@ from ledger.db import Ledger
 from ledger.store import connections as connection_store
 from ledger.store import invoices, mappings, plans, subscriptions
 from ledger.store.connections import ConnectionRecord
-from ledger.store.customers import CustomerRecord
+from ledger.store.customers import CustomerRecord, get_customer
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import connections, process_webhook, sync_invoice
@@ -108,6 +108,10 @@ class World:
     def customer(self, external_id: str | None = "acme", email: str | None = "billing@acme.example") -> CustomerRecord:
         with self.ledger.begin() as session:
             return a_customer(session, self.scope, external_id, email=email, now=self.now)
+
+    def customer_of(self, customer_id: str) -> CustomerRecord:
+        with self.ledger.read() as session:
+            return get_customer(session, self.scope, customer_id)
 
     def draft(
         self,
