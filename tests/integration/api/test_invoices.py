@@ -16,7 +16,9 @@ from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.finalize_invoices import finalize_invoices
 from pipelines.steps.gate_quantities import gate_quantities
 from pipelines.steps.gate_totals import gate_totals
+from pipelines.steps.late_usage import find_late_usage
 from pipelines.steps.price_invoices import price_invoices
+from pipelines.steps.settle_adjustments import settle_adjustments
 from tests.support.api_catalog import METER, catalogue, guide, guide_plan
 from tests.support.api_stack import Stack, Tenant
 from warehouse_sql.client import Warehouse
@@ -261,3 +263,76 @@ def test_an_ended_subscription_has_no_upcoming_invoice(tenant: Tenant) -> None:
     answer = tenant.get(f"subscriptions/{ended['id']}/upcoming-invoice")
     assert (answer.status_code, answer.json()["code"]) == (409, "subscription_ended")
     assert f"subscriptions/{ended['id']}/periods" in answer.json()["hint"]
+
+
+def _late(tenant: Tenant, **filters: str) -> list[dict[str, Any]]:
+    """All pages of the late events."""
+    found: list[dict[str, Any]] = []
+    params = {"limit": "4", **filters}
+    while True:
+        page = tenant.get("late-events", params=params).json()
+        found += page["items"]
+        if page["next_cursor"] is None:
+            return found
+        params["cursor"] = page["next_cursor"]
+
+
+def test_M5_late_events_are_listed_with_the_invoice_that_they_missed_and_what_became_of_them(
+    stack: Stack, warehouse: Warehouse, billed: tuple[Tenant, dict[str, Any]]
+) -> None:
+    tenant, invoice = billed
+    _send(tenant, range(1500, 1510))
+    again = {"event_name": "api.request", "customer_id": "acme_corp_001", "timestamp": "2024-03-21T12:00:00Z"}
+    tenant.make("events/bulk", {"events": [{**again, "event_id": "request-7"}]})
+    now = datetime.now(UTC)
+    find_late_usage(stack.ledger, warehouse, now)
+    found = _late(tenant)
+    assert {one["event_id"]: one["outcome"] for one in found} == {
+        **{f"request-{number}": "pending" for number in range(1500, 1510)},
+        "request-7": "not_counted",
+    }
+    assert len(found) == 11
+    late, lost = found[-1], next(one for one in found if one["outcome"] == "not_counted")
+    assert lost["not_counted_because"] == "conflict"
+    assert (late["missed_invoice"]["id"], late["missed_invoice"]["invoice_number"]) == (
+        invoice["id"],
+        invoice["invoice_number"],
+    )
+    # 10 more at 0.008, in the second tier.
+    assert [late["adjustment"][name] for name in ("amount", "due", "billed", "late_events")] == [
+        "0.08",
+        "24.08",
+        "24.00",
+        11,
+    ]
+    assert late["late_by_seconds"] >= 0
+    [line] = invoice["line_items"]
+    ours = {
+        "customer_id": "acme_corp_001",
+        "meter_id": line["meter_id"],
+        "subscription_id": invoice["subscription_id"],
+        "invoice_id": invoice["id"],
+        "since": late["ingested_at"],
+    }
+    assert _late(tenant, **ours) == found
+    assert _late(tenant, since="2090-01-01T00:00:00Z") == _late(tenant, meter_id="meter_other") == []
+    assert tenant.get("late-events", params={"cursor": "x"}).json()["code"] == "cursor_invalid"
+    assert _late(stack.tenant()) == []
+
+    changed = tenant.http.patch("/api/v1/environment", json={"late_events": "SEPARATE_INVOICE"})
+    assert changed.json()["late_events"] == "separate_invoice"
+    settle_adjustments(stack.ledger, now)
+    [billed_one] = {one["adjustment"]["carried_by_invoice_id"] for one in _late(tenant) if one["outcome"] == "billed"}
+    carrier = tenant.get(f"invoices/{billed_one}").json()
+    assert (carrier["total"], carrier["billing_reason"], carrier["subscription_id"]) == ("0.08", "adjustment", None)
+    [adjustment] = carrier["line_items"]
+    explained = tenant.get(f"invoices/{billed_one}/lines/{adjustment['id']}/explain").json()
+    assert explained["explanation"].splitlines() == [
+        "due with everything that has come since: 24.08",
+        "billed before: 24.00",
+        "quantity: 10 more",
+        "difference: 0.08 USD",
+    ]
+    events = tenant.http.get(explained["events"]["url"], params={"limit": "100"}).json()["items"]
+    assert {one["event_id"] for one in events} == {f"request-{number}" for number in range(1500, 1510)}
+    assert tenant.make(f"invoices/{billed_one}/recompute", None)["same"]
