@@ -16,7 +16,7 @@ from billing.meter import AggregationType, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
 from warehouse_sql.days import CurrentBuild, read_days
-from warehouse_sql.instants import to_micros
+from warehouse_sql.instants import EPOCH, to_micros
 from warehouse_sql.meters import meter_params
 from warehouse_sql.reconcile import supersede_duplicates
 
@@ -112,16 +112,19 @@ class UnseenDay:
 
 
 def unseen_days(
-    warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY
+    warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], since: date = _EARLIEST_DAY, after: datetime = EPOCH
 ) -> list[UnseenDay]:
-    """What the rollups since `since` have not seen, by environment, event name and day."""
-    builds = _current_builds(warehouse, since)
+    """What the rollups since `since` have not seen of all that arrived after a moment, by environment, event name and
+    day.
+    """
+    arrivals = _arrivals(warehouse, since, after)
+    builds = _current_builds(warehouse, min((day for _, _, day in arrivals), default=since)) if arrivals else {}
     listening: dict[tuple[Scope, str], list[Meter]] = {}
     for scope, meter in meters:
         if meter.aggregation.type is not AggregationType.WEIGHTED_SUM:
             listening.setdefault((scope, meter.event_name), []).append(meter)
     unseen = []
-    for (scope, event_name, day), arrived in _arrivals(warehouse, since).items():
+    for (scope, event_name, day), arrived in arrivals.items():
         found = [builds.get((scope, meter.id, meter.version, day)) for meter in listening.get((scope, event_name), ())]
         behind = [build for build in found if _has_not_seen(build, arrived)]
         if behind:
@@ -135,10 +138,15 @@ def dirty_days(warehouse: Warehouse, meters: Sequence[tuple[Scope, Meter]], sinc
     return sorted({unseen.day for unseen in unseen_days(warehouse, meters, since)})
 
 
-def drop_old_builds(warehouse: Warehouse, now: datetime, keep: timedelta = timedelta(days=7)) -> int:
-    """Removes rollups that have not been current for `keep`; how many builds. Their record in `usage_builds` stays."""
+def drop_old_builds(warehouse: Warehouse, now: datetime, keep: timedelta = timedelta(days=7), at_least: int = 1) -> int:
+    """Removes rollups that have not been current for `keep`; how many builds. Their record in `usage_builds` stays.
+
+    A delete looks through the whole table, so it waits until there are `at_least` so many.
+    """
     before_us = to_micros(now - keep)
     builds = [row["build"] for row in warehouse.rows("queries/old_builds", {"before_us": before_us})]
+    if len(builds) < at_least:
+        return 0
     if builds:
         # Hours last: builds are found by them.
         warehouse.command("queries/drop_old_build_days", {"builds": builds})
@@ -170,10 +178,13 @@ def _current_builds(warehouse: Warehouse, since: date) -> dict[tuple[Scope, str,
     }
 
 
-def _arrivals(warehouse: Warehouse, since: date) -> dict[tuple[Scope, str, date], dict[str, Any]]:
+def _arrivals(
+    warehouse: Warehouse, since: date, after: datetime = EPOCH
+) -> dict[tuple[Scope, str, date], dict[str, Any]]:
+    asked = {"first_day": since, "after_us": to_micros(after)}
     return {
         (Scope(row["tenant_id"], row["environment_id"]), row["event_name"], row["day"]): row
-        for row in warehouse.rows("queries/meter_days", {"first_day": since})
+        for row in warehouse.rows("queries/meter_days", asked)
     }
 
 

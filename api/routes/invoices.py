@@ -62,7 +62,7 @@ def list_invoices(
     filters: Annotated[InvoiceFilters, Query()], call: Annotated[Call, needs("invoices:read")]
 ) -> Listing[InvoiceOut]:
     """List invoices with their lines, newest first."""
-    wanted = filters.model_dump(exclude={"invoice_status"})
+    wanted = {**filters.model_dump(exclude={"invoice_status", "billed_from", "billed_to"}), "billed": filters.billed}
     with call.deps.ledger.read() as session:
         if filters.customer_id is not None:
             wanted["customer_id"] = customers.get_customer(session, call.scope, filters.customer_id).id

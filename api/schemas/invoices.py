@@ -1,5 +1,6 @@
 """Invoices as their readers see them: every line explains itself."""
 
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +24,7 @@ from api.schemas.coupons import AppliedDiscountOut
 from api.schemas.paging import Paging
 from api.schemas.prices import BreakdownOut
 from api.schemas.tax_rates import AppliedTaxOut
-from billing.errors import Conflict
+from billing.errors import Conflict, InvalidInput
 from billing.exact import parse_decimal
 from billing.invoice import BillingReason
 from billing.one_off import OneOffItem
@@ -48,6 +49,10 @@ InvoiceStatusName = Annotated[Literal["draft", "finalized", "void"], any_case()]
 PaymentStatusName = Annotated[
     Literal["pending", "processing", "paid", "failed", "partially_paid", "refunded"], any_case(succeeded="paid")
 ]
+
+
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
+BillingDay = Annotated[date, Field(ge=_FIRST_DAY, le=_LAST_DAY)]
 
 
 class InvoiceLineIn(Model):
@@ -278,6 +283,24 @@ class InvoiceFilters(Paging):
     subscription_id: Slug | None = None
     invoice_status: InvoiceStatusName | None = None
     payment_status: PaymentStatusName | None = None
+    billed_from: BillingDay | None = Field(
+        default=None, description="First billing day: the UTC day in which an invoice's period ends."
+    )
+    billed_to: BillingDay | None = Field(default=None, description="Last billing day, inclusive.")
+
+    @property
+    def billed(self) -> tuple[datetime, datetime] | None:
+        """The billing days as a half-open range; None where all are wanted. InvalidInput `range_is_empty`."""
+        if self.billed_from is None and self.billed_to is None:
+            return None
+        first, last = self.billed_from or _FIRST_DAY, self.billed_to or _LAST_DAY
+        if last < first:
+            raise InvalidInput("range_is_empty", f"{last} lies before {first}", field="billed_to")
+        return _midnight(first), _midnight(last) + timedelta(days=1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
 
 
 class SyncedInvoiceOut(Model):

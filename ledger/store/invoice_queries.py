@@ -35,10 +35,11 @@ def list_invoices(
     subscription_id: str | None = None,
     status: str | None = None,
     payment_status: str | None = None,
+    billed: tuple[datetime, datetime] | None = None,
     cursor: str | None = None,
     limit: int = DEFAULT_LIMIT,
 ) -> Page[InvoiceRecord]:
-    """Invoices with their lines, newest first; `customer_id` is our id."""
+    """Invoices with their lines, newest first; `customer_id` is our id, `billed` the billing days [from, to)."""
     wanted = {
         Invoice.customer_id: customer_id,
         Invoice.subscription_id: subscription_id,
@@ -47,6 +48,8 @@ def list_invoices(
     }
     rows = select(Invoice).where(in_scope(Invoice, scope))
     rows = rows.where(*(column == value for column, value in wanted.items() if value is not None))
+    if billed is not None:
+        rows = rows.where(billed_between(*billed))
     page = paginate(session, rows, Invoice.created_at, Invoice.id, lambda row: row, cursor, limit)
     return Page(with_lines(session, scope, page.items), page.next_cursor)
 

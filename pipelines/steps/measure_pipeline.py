@@ -22,7 +22,19 @@ from warehouse_sql.reconcile import reconciled_watermark
 from warehouse_sql.rollup_lag import LeftOut, left_out, received_last, waiting_since
 from warehouse_sql.rollups import unseen_days
 
-__all__ = ["LOOKS_BACK", "BillingState", "PipelineState", "StripeState", "UsageState", "gate_of", "measure_pipeline"]
+__all__ = [
+    "LOOKS_BACK",
+    "BillingState",
+    "PipelineState",
+    "StripeState",
+    "UsageState",
+    "gate_of",
+    "measure_billing",
+    "measure_pipeline",
+    "measure_queues",
+    "measure_stripe",
+    "measure_usage",
+]
 
 # Periods that ended longer ago are left to people: `close_periods` does not try them again either.
 LOOKS_BACK = timedelta(days=35)
@@ -116,28 +128,8 @@ def measure_pipeline(ledger: Ledger, warehouse: Warehouse, now: datetime) -> Pip
         usage, unavailable = measure_usage(ledger, warehouse, now), None
     except Unavailable as error:
         usage, unavailable = None, error.code
-    since = now - LOOKS_BACK
-    billing = measure_billing(ledger, now)
+    billing, stripe, queues = measure_billing(ledger, now), measure_stripe(ledger, now), measure_queues(ledger, now)
     with ledger.read() as session:
-        sends = {
-            scope
-            for scope, config in pipeline_figures.sync_configs(session).items()
-            if syncs(config, "invoice", "outbound")
-        }
-        unsent = {
-            scope: one for scope, one in pipeline_figures.unsent_invoices(session, since).items() if scope in sends
-        }
-        stripe = StripeState(
-            unsent,
-            pipeline_figures.newest_comparisons(session, sends),
-            pipeline_figures.given_up(session, MOST_LISTED),
-        )
-        messages = alerts.unsent(session)
-        waiting, oldest = messages.get("open", (0, None))
-        queues = {
-            **pipeline_figures.queues(session, now),
-            "alerts": Queue(waiting, oldest, messages.get("failed", (0, None))[0]),
-        }
         return PipelineState(
             at=now,
             usage=usage,
@@ -156,7 +148,8 @@ def measure_usage(ledger: Ledger, warehouse: Warehouse, now: datetime) -> UsageS
         known = meters.all_meters(session)
         allowed = tenants.usage_freshnesses(session)
     today = now.astimezone(UTC).date()
-    unseen = unseen_days(warehouse, known)
+    # What came earlier and was never rolled up is found by whoever rolls up; here a year of days is not worth a minute.
+    unseen = unseen_days(warehouse, known, after=now - LOOKS_BACK)
     waiting = waiting_since(warehouse, unseen)
     received = received_last(warehouse, today - LOOKS_BACK)
     return UsageState(
@@ -182,6 +175,28 @@ def measure_billing(ledger: Ledger, now: datetime) -> BillingState:
             tuple(pipeline_figures.held_drafts(session, since, now, MOST_LISTED)),
             pipeline_figures.invoices_by_state(session, since),
         )
+
+
+def measure_stripe(ledger: Ledger, now: datetime) -> StripeState:
+    """Final invoices against the provider's, where a connection wants them. Unavailable as the ledger is."""
+    with ledger.read() as session:
+        configs = pipeline_figures.sync_configs(session)
+        sends = {scope for scope, config in configs.items() if syncs(config, "invoice", "outbound")}
+        unsent = pipeline_figures.unsent_invoices(session, now - LOOKS_BACK)
+        return StripeState(
+            {scope: one for scope, one in unsent.items() if scope in sends},
+            pipeline_figures.newest_comparisons(session, configs),
+            pipeline_figures.given_up(session, MOST_LISTED),
+        )
+
+
+def measure_queues(ledger: Ledger, now: datetime) -> dict[str, Queue]:
+    """What waits in the inbox, the outbox, corrections of events, requested runs and messages about alerts."""
+    with ledger.read() as session:
+        messages = alerts.unsent(session)
+        waiting, oldest = messages.get("open", (0, None))
+        given_up, _ = messages.get("failed", (0, None))
+        return {**pipeline_figures.queues(session, now), "alerts": Queue(waiting, oldest, given_up)}
 
 
 def gate_of(problem: str) -> str:

@@ -1,20 +1,34 @@
 """Turns the events of days into hourly rollups of all meters, and compares rollups with their events."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from billing.invoice import content_hash
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import meters
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from warehouse_sql.client import Warehouse
-from warehouse_sql.rollups import DayBuild, build_days, dirty_days, drop_old_builds, mismatches
+from warehouse_sql.instants import to_micros
+from warehouse_sql.rollups import DayBuild, build_days, drop_old_builds, mismatches, unseen_days
 
-__all__ = ["Compared", "RolledUp", "compare_rollups", "late_days", "rebuild_late_days", "roll_up_usage"]
+__all__ = [
+    "Compared",
+    "RolledUp",
+    "StaleDays",
+    "compare_rollups",
+    "rebuild_stale_days",
+    "roll_up_usage",
+    "stale_days",
+    "what_arrived",
+]
 
-# Of many late days the newest come first, and the others with the next run.
-_MOST_LATE_DAYS = 31
+# Of many stale days the newest come first, and the others with the next run.
+_MOST_STALE_DAYS = 31
+# Longer than any answer takes that began with a build; after so many builds, of an hour, they are worth a delete.
+_KEPT_OF_TODAY = timedelta(hours=1)
+_WORTH_DROPPING = 12
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,14 @@ class RolledUp:
     meters: int
     builds: tuple[DayBuild, ...]
     dropped: int
+
+
+@dataclass(frozen=True)
+class StaleDays:
+    """`due` are the days to build, newest first; `waits` says that today has something new and is not due yet."""
+
+    due: tuple[date, ...]
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -55,19 +77,39 @@ def roll_up_usage(
     return _build(ledger, warehouse, _days(start, end), now, chosen, force=force)
 
 
-def late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> list[date]:
-    """Days before today on which some meter has events that its rollup has not seen, newest first.
+def stale_days(ledger: Ledger, warehouse: Warehouse, now: datetime, patience: timedelta) -> StaleDays:
+    """The days up to today on which some meter has events that its rollup has not seen.
 
-    Today gets events all the time and is read from them; it is due once it is over.
+    Today gets events all the time: it is due again when its rollup has come no further than `patience` ago.
     """
     with ledger.read() as session:
         known = meters.all_meters(session)
-    return [day for day in reversed(dirty_days(warehouse, known)) if day < now.astimezone(UTC).date()]
+    today, seen_us = now.astimezone(UTC).date(), to_micros(now - patience)
+    unseen = [one for one in unseen_days(warehouse, known) if one.day <= today]
+    due = {one.day for one in unseen if one.day < today or one.seen_us <= seen_us}
+    return StaleDays(tuple(sorted(due, reverse=True)), waits=any(one.day not in due for one in unseen))
 
 
-def rebuild_late_days(ledger: Ledger, warehouse: Warehouse, now: datetime) -> RolledUp:
-    """Build the newest of the late days. Raises Unavailable."""
-    return _build(ledger, warehouse, late_days(ledger, warehouse, now)[:_MOST_LATE_DAYS], now, EVERYTHING, force=False)
+def what_arrived(ledger: Ledger, warehouse: Warehouse, now: datetime) -> str:
+    """Stands for all that can make a day stale: the last event and correction, the versions of the meters, and today.
+
+    Two looks at single columns, where `stale_days` reads every day of every meter.
+    """
+    with ledger.read() as session:
+        known = sorted((scope, meter.id, meter.version) for scope, meter in meters.all_meters(session))
+    (newest,) = warehouse.rows("queries/newest_arrival")
+    return content_hash([str(now.astimezone(UTC).date()), newest["received_us"], newest["corrected_us"], str(known)])
+
+
+def rebuild_stale_days(ledger: Ledger, warehouse: Warehouse, now: datetime, patience: timedelta) -> RolledUp:
+    """Build the newest of the stale days. Raises Unavailable.
+
+    Today is built again and again, so its old builds are not kept for as long as others are.
+    """
+    days = list(stale_days(ledger, warehouse, now, patience).due[:_MOST_STALE_DAYS])
+    done = _build(ledger, warehouse, days, now, EVERYTHING, force=False)
+    dropped = drop_old_builds(warehouse, now, keep=_KEPT_OF_TODAY, at_least=_WORTH_DROPPING)
+    return replace(done, dropped=done.dropped + dropped)
 
 
 def compare_rollups(warehouse: Warehouse, start: datetime, end: datetime, chosen: Chosen = EVERYTHING) -> Compared:

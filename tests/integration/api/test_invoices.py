@@ -91,6 +91,23 @@ def test_M4_a_line_is_explained_and_its_events_are_listed_page_by_page(billed: t
     assert sorted(found) == sorted(f"request-{number}" for number in range(1500))
 
 
+def test_the_invoices_of_a_billing_day_are_listed(billed: tuple[Tenant, dict[str, Any]]) -> None:
+    tenant, invoice = billed
+    for query, found in [
+        ("billed_from=2024-04-05&billed_to=2024-04-05", [invoice["id"]]),
+        ("billed_to=2024-04-04", []),
+        ("billed_from=2024-04-06", []),
+        ("billed_from=2024-04-01", [invoice["id"]]),
+    ]:
+        assert [one["id"] for one in tenant.get(f"invoices?{query}").json()["items"]] == found, query
+    refused = tenant.get("invoices?billed_from=2024-04-05&billed_to=2024-04-04")
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (
+        422,
+        "range_is_empty",
+        "billed_to",
+    )
+
+
 def test_M3_an_invoice_is_made_again_over_http(billed: tuple[Tenant, dict[str, Any]]) -> None:
     tenant, invoice = billed
     _send(tenant, range(1500, 1503))
