@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipelines.assets.health import HEALTH_ASSETS
 from pipelines.assets.late_events import rerated_invoices
 from pipelines.assets.reconciliation import stripe_reconciliation
 from pipelines.checks import CHECKS
@@ -13,7 +14,7 @@ __all__ = ["defs"]
 
 # A run is a process of its own already; one more process per step would cost two seconds each.
 defs = dg.Definitions(
-    assets=[*ASSETS, rerated_invoices, stripe_reconciliation],
+    assets=[*ASSETS, rerated_invoices, stripe_reconciliation, *HEALTH_ASSETS],
     asset_checks=CHECKS,
     jobs=jobs,
     schedules=schedules,

@@ -5,7 +5,7 @@ Without Dagster, so that the command line puts together the same.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography.fernet import Fernet
 
@@ -29,7 +29,8 @@ _LONGEST_QUERY_SECONDS = 900
 class Tally:
     """The stores, the way to the payment provider, the time, and what the run works on. A test hands in its own.
 
-    `send_alert` takes a message's id and body; None where alerts are only logged.
+    `send_alert` takes a message's id and body; None where alerts are only logged. Today is rolled up again after
+    `usage_refresh`; `api_url` is where people reach the API.
     """
 
     ledger: Ledger
@@ -39,6 +40,8 @@ class Tally:
     chosen: Chosen = EVERYTHING
     expected: Expected = EXPECTED
     send_alert: Callable[[str, str], None] | None = None
+    usage_refresh: timedelta = timedelta(minutes=5)
+    api_url: str = "http://127.0.0.1:8080"
 
 
 def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
@@ -58,7 +61,17 @@ def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
     gateways = Gateways(ledger, box, lambda secret_key: StripeGateway(secret_key, api_base))
     expected = Expected(settings.quantity_periods, settings.quantity_jump, settings.quantity_drop)
     to = AlertWebhook(settings.alert_url, settings.alert_secret_list, _now).send if settings.alert_url else None
-    return Tally(ledger, warehouse, gateways, _now, chosen, expected, to)
+    return Tally(
+        ledger,
+        warehouse,
+        gateways,
+        _now,
+        chosen,
+        expected,
+        send_alert=to,
+        usage_refresh=timedelta(seconds=settings.usage_refresh_seconds),
+        api_url=settings.public_url.rstrip("/"),
+    )
 
 
 def _now() -> datetime:

@@ -1,19 +1,24 @@
 """The jobs: what can be started as one run, and what the clock starts; `pipelines.sensors` starts the others."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from billing.scope import Scope
+from ledger.store import alerts, idempotency, pipeline_runs
 from pipelines.assets.daily import STRIPE_POOL, WAREHOUSE_POOL, retried_when_unavailable
+from pipelines.assets.health import HEALTH_ASSETS
 from pipelines.assets.invoices import billable_quantities, draft_invoices, finalized_invoices, priced_invoices
 from pipelines.assets.late_events import late_adjustments, rerated_invoices
 from pipelines.assets.reconciliation import stripe_reconciliation
 from pipelines.assets.stripe import stripe_invoices
 from pipelines.assets.usage import events_reconciled, usage_hourly
 from pipelines.partitions import DAYS
+from pipelines.purge_runs import purge_runs
 from pipelines.resources import Tally
 from pipelines.steps.gate_invoices import Gate
 from pipelines.steps.override_gate import Override, override_gate
-from pipelines.steps.roll_up_usage import rebuild_late_days
+from pipelines.steps.roll_up_usage import rebuild_stale_days
 from pipelines.steps.stripe_backlog import follow_all_open
 from pipelines.steps.stripe_sweep import sweep
 from settings import load_settings
@@ -24,9 +29,9 @@ __all__ = [
     "billing",
     "jobs",
     "late_events",
-    "late_usage",
     "override_failed_gate",
     "schedules",
+    "stale_usage",
     "stripe_sweep",
     "usage",
 ]
@@ -39,8 +44,16 @@ BILLING_ASSETS = [
     finalized_invoices,
     stripe_invoices,
 ]
+# They start every few minutes or hours; their successes are of no interest after some days.
+_FREQUENT = ("stale_usage", "late_events", "stripe_sweep", "stripe_follow_up", "health")
 USAGE_ASSETS = [events_reconciled, usage_hourly]
 ASSETS = [*USAGE_ASSETS, *BILLING_ASSETS]
+
+
+def at_most(*, hours: int = 0, minutes: int = 0) -> dict[str, str]:
+    """Run tags: how long a run may take before Dagster ends it. The instance's own limit is six hours."""
+    return {"dagster/max_runtime": str(hours * 3600 + minutes * 60)}
+
 
 usage = dg.define_asset_job(
     "usage",
@@ -66,11 +79,67 @@ rerating = dg.define_asset_job(
     description="Final periods rated again with today's events or other prices. Changes nothing.",
 )
 
+health = dg.define_asset_job(
+    "health",
+    selection=dg.AssetSelection.assets(*HEALTH_ASSETS),
+    description="How far each stage is behind, what is held, what waits and what was given up.",
+    tags=at_most(minutes=10),
+)
+
 reconciliation = dg.define_asset_job(
     "stripe_reconciliation_job",
     selection=dg.AssetSelection.assets(stripe_reconciliation),
     description="Our books against Stripe's, both ways, for all environments.",
 )
+
+
+class Retention(dg.Config):
+    """For how long Dagster keeps finished runs: those that start every few minutes, and all others."""
+
+    days: int = load_settings().runs_kept_days
+    days_of_frequent_runs: int = 3
+
+
+@dg.op(description="Deletes old runs from Dagster, old answers to repeated requests, and old alerts from the ledger.")
+def purge(context: dg.OpExecutionContext, config: Retention, tally: dg.ResourceParam[Tally]) -> None:
+    """What is bounded each night, since nothing else bounds it."""
+    now, keep = tally.clock(), timedelta(days=config.days)
+    often = dict.fromkeys(_FREQUENT, timedelta(days=config.days_of_frequent_runs))
+    done = purge_runs(context.instance, [asset.key for asset in (*ASSETS, *HEALTH_ASSETS)], now, keep, often)
+    with tally.ledger.begin() as session:
+        answers = idempotency.purge(session, now)
+        ended, runs = alerts.purge(session, now - keep), pipeline_runs.purge(session, now - keep)
+    context.log.info("%s; %d answers, %d alerts, %d run records", done, answers, ended, runs)
+
+
+@dg.job(description="Deletes what is old: finished runs, answers to repeated requests, alerts.", tags=at_most(hours=2))
+def retention() -> None:
+    """The purge alone."""
+    purge()
+
+
+@dg.schedule(
+    job=retention,
+    cron_schedule="30 3 * * *",
+    execution_timezone="UTC",
+    description="Bounds what Dagster and the ledger keep of the past.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def nightly_retention(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run a night."""
+    return dg.RunRequest(run_key=f"retention:{context.scheduled_execution_time.isoformat()}")
+
+
+@dg.schedule(
+    job=health,
+    cron_schedule="10 * * * *",
+    execution_timezone="UTC",
+    description="Gives the assets of group health a history; alerts look every minute.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def hourly_health(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run an hour."""
+    return dg.RunRequest(run_key=f"health:{context.scheduled_execution_time.isoformat()}")
 
 
 @dg.op(pool=STRIPE_POOL, description="Webhooks in the inbox and work in the outbox, once.")
@@ -100,11 +169,11 @@ class OverrideConfig(dg.Config):
     reason: str
 
 
-@dg.op(pool=WAREHOUSE_POOL, description="Days before today whose rollups have not seen all of their events, once.")
+@dg.op(pool=WAREHOUSE_POOL, description="Days whose rollups have not seen all of their events, once.")
 def rebuild_days(context: dg.OpExecutionContext, tally: dg.ResourceParam[Tally]) -> None:
     """One call of the step; each day that it built is a materialization of its partition."""
     with retried_when_unavailable():
-        done = rebuild_late_days(tally.ledger, tally.warehouse, tally.clock())
+        done = rebuild_stale_days(tally.ledger, tally.warehouse, tally.clock(), tally.usage_refresh)
     for built in done.builds:
         key = built.day.isoformat()
         if DAYS.has_partition_key(key):
@@ -125,25 +194,28 @@ def override(context: dg.OpExecutionContext, config: OverrideConfig, tally: dg.R
     override_gate(tally.ledger, scope, config.invoice_id, Gate(config.gate), said, tally.clock())
 
 
-@dg.job(description="Bill an invoice although a gate has refused it: a named person says so, with a reason.")
+@dg.job(
+    tags=at_most(minutes=10),
+    description="Bill an invoice although a gate has refused it: a named person says so, with a reason.",
+)
 def override_failed_gate() -> None:
     """The override alone."""
     override()
 
 
-@dg.job(description="Builds the rollups of days that got late events or corrections.")
-def late_usage() -> None:
+@dg.job(tags=at_most(hours=2), description="Builds the rollups of days that got events or corrections since.")
+def stale_usage() -> None:
     """The rebuild alone."""
     rebuild_days()
 
 
-@dg.job(description="Catches up on what the API's worker has missed.")
+@dg.job(tags=at_most(minutes=30), description="Catches up on what the API's worker has missed.")
 def stripe_sweep() -> None:
     """The sweep alone."""
     sweep_stripe()
 
 
-@dg.job(description="Reads the state of all open invoices from Stripe.")
+@dg.job(tags=at_most(hours=1), description="Reads the state of all open invoices from Stripe.")
 def stripe_follow_up() -> None:
     """The look-up alone."""
     follow_stripe()
@@ -198,9 +270,11 @@ jobs = (
     late_events,
     rerating,
     reconciliation,
-    late_usage,
+    health,
+    stale_usage,
     override_failed_gate,
     stripe_sweep,
     stripe_follow_up,
+    retention,
 )
-schedules = (hourly_follow_up, hourly_late_events, daily_reconciliation)
+schedules = (hourly_follow_up, hourly_health, hourly_late_events, daily_reconciliation, nightly_retention)

@@ -14,17 +14,17 @@ from ledger.store import pipeline_runs, runs
 from pipelines.finished_runs import finished_runs
 from pipelines.requested_runs import follow, run_request
 from pipelines.resources import Tally
-from pipelines.schedules import billing, late_usage, stripe_sweep, usage
+from pipelines.schedules import billing, stale_usage, stripe_sweep, usage
 from pipelines.steps.close_periods import days_to_close
 from pipelines.steps.measure_pipeline import measure_pipeline
 from pipelines.steps.pipeline_samples import keep_samples
-from pipelines.steps.roll_up_usage import late_days
+from pipelines.steps.roll_up_usage import stale_days, what_arrived
 from pipelines.steps.send_alerts import send_alerts
 from pipelines.steps.stripe_backlog import overdue_work
 from pipelines.steps.watch_pipeline import watch
 from settings import load_settings
 
-__all__ = ["close_periods", "late_usage_days", "pipeline_watch", "requested_runs", "sensors", "stripe_backlog"]
+__all__ = ["close_periods", "pipeline_watch", "requested_runs", "sensors", "stripe_backlog", "usage_follows_events"]
 
 # The worker of the API does the work within seconds; what is still there after so long has been missed by it.
 _MISSED_AFTER = timedelta(minutes=1)
@@ -99,26 +99,33 @@ def stripe_backlog(
 
 
 @dg.sensor(
-    job_name=late_usage.name,
+    job_name=stale_usage.name,
     minimum_interval_seconds=300,
-    description="Rebuilds days before today that got events or corrections after their rollup was made.",
+    description=(
+        "Rebuilds days that got events or corrections after their rollup was made: days before today at once, today "
+        "again when its rollup is TALLY_USAGE_REFRESH_SECONDS old."
+    ),
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def late_usage_days(
-    context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """A run only when there is such a day and no other run is at it. Until then the day is read from its events."""
+def usage_follows_events(context: dg.SensorEvaluationContext, tally: dg.ResourceParam[Tally]) -> dg.SensorResult:
+    """A run only when there is such a day and no other run is at it. Until then the day is read from its events.
+
+    The cursor is what had arrived when nothing was stale: while it stays the same, nothing else is looked at.
+    """
+    now = tally.clock()
     try:
-        late = late_days(tally.ledger, tally.warehouse, tally.clock())
+        arrived = what_arrived(tally.ledger, tally.warehouse, now)
+        if context.cursor == arrived:
+            return dg.SensorResult(skip_reason="nothing has arrived since every day was rolled up")
+        stale = stale_days(tally.ledger, tally.warehouse, now, tally.usage_refresh)
     except Unavailable as error:
-        yield dg.SkipReason(f"{error.code}: asked again at the next tick")
-        return
-    if not late:
-        yield dg.SkipReason("every day before today is rolled up")
-    elif context.instance.get_runs(dg.RunsFilter(job_name=late_usage.name, statuses=_UNFINISHED), limit=1):
-        yield dg.SkipReason("a rebuild is running")
-    else:
-        yield dg.RunRequest()
+        return dg.SensorResult(skip_reason=f"{error.code}: asked again at the next tick")
+    if not stale.due:
+        said = "today's rollup is young enough" if stale.waits else "every day is rolled up"
+        return dg.SensorResult(skip_reason=said, cursor=context.cursor if stale.waits else arrived)
+    if context.instance.get_runs(dg.RunsFilter(job_name=stale_usage.name, statuses=_UNFINISHED), limit=1):
+        return dg.SensorResult(skip_reason="a rebuild is running")
+    return dg.SensorResult(run_requests=[dg.RunRequest()])
 
 
 @dg.sensor(
@@ -167,4 +174,4 @@ def pipeline_watch(context: dg.SensorEvaluationContext, tally: dg.ResourceParam[
     return dg.SensorResult(skip_reason=said, cursor=since.isoformat())
 
 
-sensors = (close_periods, late_usage_days, pipeline_watch, requested_runs, stripe_backlog)
+sensors = (close_periods, pipeline_watch, requested_runs, stripe_backlog, usage_follows_events)

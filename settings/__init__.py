@@ -38,6 +38,14 @@ class Settings(BaseSettings):
     public_url: str = Field(default="http://127.0.0.1:8080", description="Where customers and Stripe reach the API.")
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Where people reach the Dagster UI.")
 
+    usage_refresh_seconds: int = Field(
+        default=300, ge=60, description="How old today's rollup may be before it is built again, if events came."
+    )
+    usage_freshness_hours: int = Field(
+        default=26, ge=1, description="So long without any usage rolled up, Dagster shows the asset as not fresh."
+    )
+    runs_kept_days: int = Field(default=90, ge=1, description="How long Dagster keeps finished runs.")
+
     alert_url: str = Field(default="", description="Where alerts are sent; empty means that they are only logged.")
     alert_secrets: SecretStr = Field(
         default=SecretStr(""), description="Secrets that sign alerts, separated by commas: each of them signs."

@@ -11,7 +11,15 @@ from billing.errors import Unavailable
 from pipelines.partitions import DAYS
 from pipelines.steps.code_version import CODE_VERSION
 
-__all__ = ["CODE_VERSION", "OWNERS", "WAREHOUSE_POOL", "daily_asset", "retried_when_unavailable"]
+__all__ = [
+    "CODE_VERSION",
+    "OWNERS",
+    "STRIPE_POOL",
+    "WAREHOUSE_POOL",
+    "column_schema",
+    "daily_asset",
+    "retried_when_unavailable",
+]
 
 OWNERS = ["team:billing"]
 WAREHOUSE_POOL = "warehouse"
@@ -29,12 +37,12 @@ def daily_asset(
     columns: Mapping[str, tuple[str, str]],
     deps: Sequence[dg.AssetsDefinition | dg.AssetKey] = (),
     pool: str | None = None,
+    freshness: dg.FreshnessPolicy | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`dg.asset` with the parameters that every asset of the pipeline shares.
 
     `columns` describes the rows that the asset makes: name -> (type, what it says).
     """
-    schema = dg.TableSchema([dg.TableColumn(name, kind, said) for name, (kind, said) in columns.items()])
     with warnings.catch_warnings():
         # `backfill_policy` is in beta; without it a backfill of a year is 365 runs.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -44,12 +52,19 @@ def daily_asset(
             kinds=kinds,
             deps=deps,
             pool=pool,
+            freshness_policy=freshness,
             owners=OWNERS,
-            metadata={"dagster/column_schema": schema},
+            metadata=column_schema(columns),
             code_version=CODE_VERSION,
             partitions_def=DAYS,
             backfill_policy=dg.BackfillPolicy.single_run(),
         )
+
+
+def column_schema(columns: Mapping[str, tuple[str, str]]) -> dict[str, dg.TableSchema]:
+    """Metadata that describes an asset's rows: name -> (type, what it says)."""
+    schema = dg.TableSchema([dg.TableColumn(name, kind, said) for name, (kind, said) in columns.items()])
+    return {"dagster/column_schema": schema}
 
 
 @contextmanager

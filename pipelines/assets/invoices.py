@@ -1,13 +1,15 @@
 """A billing day: quantities, drafts, prices, final invoices. What fails for one subscription is listed, not raised."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from decimal import Decimal
 
 import dagster as dg
 
 from billing.money import to_minor
 from pipelines.assets.daily import CODE_VERSION, WAREHOUSE_POOL, daily_asset, retried_when_unavailable
+from pipelines.assets.links import invoices_of
 from pipelines.assets.markdown import failure_table, table
+from pipelines.assets.plot import bars
 from pipelines.assets.usage import usage_hourly
 from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
@@ -43,10 +45,9 @@ def billable_quantities(
     context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]
 ) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
+    window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
-        done = collect_quantities(
-            tally.ledger, tally.warehouse, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
-        )
+        done = collect_quantities(tally.ledger, tally.warehouse, *window, tally.clock(), tally.chosen)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": done.quantities,
@@ -55,6 +56,17 @@ def billable_quantities(
             "quantities": done.quantities,
             "changed": done.changed,
             "queries": done.queries,
+            "plot": bars(
+                "periods and quantities",
+                [
+                    ("due", done.due),
+                    ("settled", done.settled),
+                    ("quantities", done.quantities),
+                    ("changed", done.changed),
+                    ("failed", len(done.failures)),
+                ],
+            ),
+            "rows": invoices_of(tally.api_url, window),
             "failed": len(done.failures),
             "failures": failure_table(done.failures),
         }
@@ -75,9 +87,10 @@ def billable_quantities(
 )
 def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
+    window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
         expired = expire_credits(tally.ledger, tally.clock())
-        done = make_drafts(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
+        done = make_drafts(tally.ledger, *window, tally.clock(), tally.chosen)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(done.created),
@@ -86,6 +99,17 @@ def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Ta
             "already drafts": done.already_drafts,
             "settled": done.settled,
             "expired credit grants": expired,
+            "plot": bars(
+                "periods",
+                [
+                    ("due", done.due),
+                    ("created", len(done.created)),
+                    ("drafts", done.already_drafts),
+                    ("settled", done.settled),
+                    ("failed", len(done.failures)),
+                ],
+            ),
+            "rows": invoices_of(tally.api_url, window, invoice_status="draft"),
             "failed": len(done.failures),
             "failures": failure_table(done.failures),
         }
@@ -109,10 +133,9 @@ def draft_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Ta
 )
 def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
+    window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
-        done = price_invoices(
-            tally.ledger, *window_of_tags(context.run.tags), tally.clock(), CODE_VERSION, tally.chosen
-        )
+        done = price_invoices(tally.ledger, *window, tally.clock(), CODE_VERSION, tally.chosen)
     totals: defaultdict[str, list[Decimal]] = defaultdict(list)
     for invoice in done.invoices:
         totals[invoice.currency].append(invoice.total)
@@ -123,6 +146,8 @@ def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
             "changed": sum(invoice.changed for invoice in done.invoices),
             "failed": len(done.failures),
             **_minor_totals(totals),
+            "plot": _sizes(totals),
+            "rows": invoices_of(tally.api_url, window, invoice_status="draft"),
             "invoices": table(
                 ("environment", "subscription", "invoice", "lines", "total", "changed"),
                 [
@@ -159,8 +184,9 @@ def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
 )
 def finalized_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
+    window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
-        done = finalize_invoices(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
+        done = finalize_invoices(tally.ledger, *window, tally.clock(), tally.chosen)
     totals: defaultdict[str, list[Decimal]] = defaultdict(list)
     for _, invoice in done.invoices:
         totals[invoice.currency].append(invoice.total)
@@ -171,6 +197,8 @@ def finalized_invoices(context: dg.AssetExecutionContext, tally: dg.ResourcePara
             "held": len(done.held),
             "failed": len(done.failures),
             **_minor_totals(totals),
+            "plot": _sizes(totals),
+            "rows": invoices_of(tally.api_url, window, invoice_status="finalized"),
             "numbers": table(
                 ("environment", "number", "invoice", "total"),
                 [(s.environment_id, i.number, i.id, f"{i.total} {i.currency}") for s, i in done.invoices],
@@ -190,3 +218,15 @@ def _minor_totals(amounts: dict[str, list[Decimal]]) -> dict[str, int]:
         f"total in minor units, {currency}": sum(to_minor(amount, currency) for amount in some)
         for currency, some in sorted(amounts.items())
     }
+
+
+def _sizes(amounts: dict[str, list[Decimal]]) -> dg.MarkdownMetadataValue:
+    """How many invoices there are of each size: 1 up to 10, 10 up to 100, … in units of the commonest currency."""
+    if not amounts:
+        return bars("invoices by total", [])
+    currency = max(sorted(amounts), key=lambda name: len(amounts[name]))
+    counts = Counter("0 or less" if total <= 0 else f"1e{total.adjusted()}" for total in amounts[currency])
+    ordered = sorted(counts, key=lambda size: -(10**6) if size == "0 or less" else int(size[2:]))
+    return bars(
+        f"invoices by total in {currency}, each bar ten times the one before", [(s, counts[s]) for s in ordered]
+    )

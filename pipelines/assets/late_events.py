@@ -7,9 +7,18 @@ import pydantic
 
 from billing.money import format_decimal
 from billing.scope import Scope
-from pipelines.assets.daily import CODE_VERSION, OWNERS, WAREHOUSE_POOL, daily_asset, retried_when_unavailable
+from pipelines.assets.daily import (
+    CODE_VERSION,
+    OWNERS,
+    WAREHOUSE_POOL,
+    column_schema,
+    daily_asset,
+    retried_when_unavailable,
+)
 from pipelines.assets.invoices import billable_quantities
+from pipelines.assets.links import late_events_of
 from pipelines.assets.markdown import failure_table, table
+from pipelines.assets.plot import bars
 from pipelines.resources import Tally
 from pipelines.steps.late_usage import find_late_usage
 from pipelines.steps.rerate import RerateWanted, frame_of, rerate
@@ -52,6 +61,17 @@ def late_adjustments(context: dg.AssetExecutionContext, tally: dg.ResourceParam[
             "invoices of their own": len(settled.invoices),
             "credit notes": len(settled.credit_notes),
             "held": len(settled.held),
+            "plot": bars(
+                "late differences",
+                [
+                    ("found", len(found.adjustments)),
+                    ("waiting", settled.waiting),
+                    ("invoices", len(settled.invoices)),
+                    ("notes", len(settled.credit_notes)),
+                    ("held", len(settled.held)),
+                ],
+            ),
+            "rows": late_events_of(tally.api_url),
             "failed": len(found.failures) + len(settled.failures),
             "adjustments": table(
                 ("environment", "subscription", "line", "billed", "due", "events", "state"),
@@ -96,6 +116,15 @@ class Rerating(dg.Config):
     pool=WAREHOUSE_POOL,
     owners=OWNERS,
     code_version=CODE_VERSION,
+    metadata=column_schema(
+        {
+            "invoice": ("String", "the final invoice"),
+            "line": ("String", "its line that differs"),
+            "billed": ("Decimal", "what was billed of it, adjustments included"),
+            "due": ("Decimal", "what it comes to when it is rated again"),
+            "difference": ("Decimal", "due less billed"),
+        }
+    ),
     description=(
         "Final periods rated again with the events of today, and by other versions of prices if the run's "
         "configuration names any: what differs from what was billed, by line. Changes nothing; `tally rerate --apply` "

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipelines.assets.daily import CODE_VERSION, OWNERS, STRIPE_POOL, retried_when_unavailable
+from pipelines.assets.daily import CODE_VERSION, OWNERS, STRIPE_POOL, column_schema, retried_when_unavailable
 from pipelines.assets.markdown import failure_table, table
 from pipelines.assets.stripe import stripe_invoices
 from pipelines.resources import Tally
@@ -27,6 +27,15 @@ class Reconciliation(dg.Config):
     pool=STRIPE_POOL,
     owners=OWNERS,
     code_version=CODE_VERSION,
+    metadata=column_schema(
+        {
+            "what": ("String", "the kind of difference"),
+            "ours": ("String", "inv_…, pay_… or cus_…; empty where we have none"),
+            "Stripe's": ("String", "Stripe's id; empty where there is none"),
+            "here": ("String", "what our side says"),
+            "there": ("String", "what Stripe says"),
+        }
+    ),
     description=(
         "Invoices, payments and customers of all environments compared with Stripe, both ways. What Stripe says about "
         "money is booked, what was never sent is sent; the rest is listed for people."
@@ -53,6 +62,7 @@ def stripe_reconciliation(
     }
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(rows[True]) + len(rows[False]),
             "environments": len(done.results),
             "invoices": sum(result.invoices for _, result in done.results),
             "customers": sum(result.customers for _, result in done.results),

@@ -6,7 +6,9 @@ import dagster as dg
 
 from pipelines.assets.daily import STRIPE_POOL, daily_asset, retried_when_unavailable
 from pipelines.assets.invoices import finalized_invoices
+from pipelines.assets.links import invoices_of
 from pipelines.assets.markdown import failure_table, table
+from pipelines.assets.plot import bars
 from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
 from pipelines.steps.sync_invoices import sync_invoices
@@ -32,10 +34,9 @@ __all__ = ["stripe_invoices"]
 )
 def stripe_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[Tally]) -> dg.MaterializeResult[None]:
     """One call of the step; its answers as metadata."""
+    window = window_of_tags(context.run.tags)
     with retried_when_unavailable():
-        sent = sync_invoices(
-            tally.ledger, tally.gateways, *window_of_tags(context.run.tags), tally.clock(), tally.chosen
-        )
+        sent = sync_invoices(tally.ledger, tally.gateways, *window, tally.clock(), tally.chosen)
     outcomes = Counter(result.outcome for _, result in sent.results)
     refused = [
         (scope.environment_id, result.invoice_id, result.outcome, result.reason or "", result.detail or "")
@@ -52,6 +53,8 @@ def stripe_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
             "failed": outcomes["failed"],
             "waiting": len(sent.failures),
             "skipped": sum(sent.without_connection.values()),
+            "plot": bars("invoices", sorted(outcomes.items())),
+            "rows": invoices_of(tally.api_url, window, invoice_status="finalized"),
             "not sent": table(("environment", "invoice", "outcome", "reason", "detail"), refused),
             "waiting in the outbox": failure_table(sent.failures),
             "skipped, no active connection": table(("tenant", "environment", "invoices"), skipped),

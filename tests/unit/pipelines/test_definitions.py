@@ -30,6 +30,10 @@ def test_every_asset_and_check_is_loaded_in_its_group() -> None:
         "stripe_invoices": "stripe",
         "stripe_reconciliation": "stripe",
         "rerated_invoices": "invoices",
+        "usage_lag": "health",
+        "events_left_out": "health",
+        "billing_backlog": "health",
+        "stripe_queues": "health",
     }
     assert {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys} == {
         ("usage_hourly", "rollup_matches_raw"),
@@ -39,45 +43,57 @@ def test_every_asset_and_check_is_loaded_in_its_group() -> None:
         ("billable_quantities", "quantities_as_expected"),
         ("priced_invoices", "totals_match_lines"),
         ("finalized_invoices", "all_subscriptions_billed"),
+        ("usage_lag", "usage_is_fresh"),
+        ("billing_backlog", "no_invoice_is_held"),
+        ("stripe_queues", "nothing_was_given_up"),
     }
     assert {key.name for key in graph.asset_check_keys if not graph.get_check_spec(key).blocking} == {
-        "all_subscriptions_billed"
+        "all_subscriptions_billed",
+        "usage_is_fresh",
+        "no_invoice_is_held",
+        "nothing_was_given_up",
     }
 
 
-def test_all_assets_share_days_owner_version_and_single_runs() -> None:
+def test_all_assets_have_an_owner_a_version_and_a_description_and_those_of_days_share_them() -> None:
     graph = defs.get_repository_def().asset_graph
-    shared = {
-        (
-            str(node.partitions_def),
-            node.backfill_policy,
-            tuple(node.owners),
-            node.code_version is not None,
-            bool(node.description and node.kinds),
-        )
-        for node in map(graph.get, graph.materializable_asset_keys)
-        # They look at all that is there, whatever day it is from.
-        if node.partitions_def is not None
+    nodes = [graph.get(key) for key in graph.materializable_asset_keys]
+    assert {
+        (tuple(node.owners), node.code_version is not None, bool(node.description and node.kinds)) for node in nodes
+    } == {(("team:billing",), True, True)}
+    of_days = {node.key.to_user_string() for node in nodes if node.partitions_def is not None}
+    # The others say how everything is now, whatever day it is from.
+    assert of_days == {node.key.to_user_string() for node in nodes if node.group_name != "health"} - {
+        "stripe_reconciliation",
+        "rerated_invoices",
     }
     days = "Daily, starting 2015-01-01 UTC. End offsetted by 1 partition."
-    assert shared == {(days, dg.BackfillPolicy.single_run(), ("team:billing",), True, True)}
+    assert {(str(node.partitions_def), node.backfill_policy) for node in nodes if node.partitions_def is not None} == {
+        (days, dg.BackfillPolicy.single_run())
+    }
     assert graph.get(dg.AssetKey("stripe_invoices")).pools == {"stripe"}
+    assert graph.get(dg.AssetKey("usage_hourly")).freshness_policy is not None
 
 
-def test_every_asset_of_days_names_the_columns_of_its_rows() -> None:
+def test_every_asset_names_the_columns_of_its_rows() -> None:
     graph = defs.get_repository_def().asset_graph
-    of_days = [node for node in map(graph.get, graph.materializable_asset_keys) if node.partitions_def is not None]
-    assert len(of_days) == 8
-    for node in of_days:
+    for node in map(graph.get, graph.materializable_asset_keys):
         schema = node.metadata["dagster/column_schema"]
         assert schema.columns, node.key
         assert all(column.description for column in schema.columns), node.key
 
 
+def test_no_run_of_a_job_that_starts_by_itself_may_take_for_ever() -> None:
+    jobs = {job.name: job for job in defs.get_repository_def().get_all_jobs()}
+    for name in ("stale_usage", "stripe_sweep", "stripe_follow_up", "health", "retention"):
+        assert 0 < int(jobs[name].tags["dagster/max_runtime"]) <= 2 * 3600, name
+
+
 def test_the_days_of_two_months_are_one_run_whose_assets_chain() -> None:
     graph = defs.get_repository_def().asset_graph
     order = [sorted(key.to_user_string() for key in level) for level in graph.toposorted_asset_keys_by_level]
-    assert [name for level in order for name in level if name != "rerated_invoices"] == [
+    health = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name == "health"}
+    assert [name for level in order for name in level if name not in {*health, "rerated_invoices"}] == [
         "events_reconciled",
         "usage_hourly",
         "billable_quantities",
