@@ -76,6 +76,7 @@ class Schedule:
     _zone: ZoneInfo = field(init=False, repr=False, compare=False)
     _origin: datetime = field(init=False, repr=False, compare=False)  # local wall time of boundary 0, naive
     _fixed: datetime | None = field(init=False, repr=False, compare=False)  # boundary 0 where a moment was given
+    _known: dict[int, datetime] = field(init=False, repr=False, compare=False)  # boundaries that were asked for
 
     def __post_init__(self) -> None:
         zone = parse_timezone(self.timezone)
@@ -94,7 +95,7 @@ class Schedule:
         except OverflowError as error:
             raise out_of_range("start_date") from error
         origin = local if fixed else _calendar_origin(local, self.interval)
-        for name, value in (("start", start), ("_zone", zone), ("_origin", origin), ("_fixed", fixed)):
+        for name, value in (("start", start), ("_zone", zone), ("_origin", origin), ("_fixed", fixed), ("_known", {})):
             object.__setattr__(self, name, value)
 
     def period_at(self, at: datetime) -> Period:
@@ -140,6 +141,11 @@ class Schedule:
         return Period(self._boundary(k), self._boundary(k + 1))
 
     def _boundary(self, k: int) -> datetime:
+        if k not in self._known:
+            self._known[k] = self._laid_out(k)
+        return self._known[k]
+
+    def _laid_out(self, k: int) -> datetime:
         if k == 0 and self._fixed is not None:
             return self._fixed
         try:

@@ -1,12 +1,15 @@
 """Column types that are exact both ways: decimals, instants, and JSON without floats."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, DateTime, Dialect, Numeric, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_ZERO: Final = timedelta(0)
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
@@ -25,16 +28,24 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
         if value is None:
             return None
-        if not isinstance(value, Decimal):
-            raise TypeError(f"a {type(value).__name__} where a Decimal is due")
-        if not value.is_finite():
-            raise ValueError("only finite decimals are stored")
-        # PostgreSQL knows neither -0 nor positive exponents; plain notation makes both databases agree.
-        plain = format(value.copy_abs() if value.is_zero() else value, "f")
+        plain = _plain(value)
         return Decimal(plain) if dialect.name == "postgresql" else plain
 
     def process_result_value(self, value: Decimal | str | None, dialect: Dialect) -> Decimal | None:
-        return None if value is None else Decimal(value)
+        return Decimal(value) if isinstance(value, str) else value
+
+
+class TextArray(TypeDecorator[list[str]]):
+    """A list of texts as one parameter, for `rows.among`: an array on PostgreSQL, a JSON document on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(Text()) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == "postgresql" else json.dumps(value)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -46,15 +57,15 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a datetime without a timezone is not an instant")
-        utc = value.astimezone(UTC)
+        utc = _in_utc(value)
         return utc if dialect.name == "postgresql" else utc.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        # The connection's own zone is UTC as well, under another name.
+        is_utc = value.tzinfo is None or value.utcoffset() == _ZERO
+        return value.replace(tzinfo=UTC) if is_utc else value.astimezone(UTC)
 
 
 class ExactJson(TypeDecorator[Any]):
@@ -71,6 +82,38 @@ class ExactJson(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         _refuse_floats(value)
         return value
+
+
+def text_of(value: Any, kind: TypeEngine[Any]) -> str | None:
+    """A value as PostgreSQL reads it from text, of a column of ours; checked as it is when it is bound."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true" if value else "false"
+    if isinstance(kind, ExactDecimal):
+        return _plain(value)
+    if isinstance(kind, UtcDateTime):
+        return _in_utc(value).isoformat()
+    if isinstance(kind, ExactJson):
+        _refuse_floats(value)
+        return json.dumps(value)
+    return str(value)
+
+
+def _plain(value: Decimal) -> str:
+    if not isinstance(value, Decimal):
+        raise TypeError(f"a {type(value).__name__} where a Decimal is due")
+    if not value.is_finite():
+        raise ValueError("only finite decimals are stored")
+    # PostgreSQL knows neither -0 nor positive exponents; plain notation makes both databases agree.
+    return format(value.copy_abs() if value.is_zero() else value, "f")
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a datetime without a timezone is not an instant")
+    return value.astimezone(UTC)
 
 
 def _refuse_floats(value: Any) -> None:

@@ -1,6 +1,6 @@
 """The audit log: who did what to which row. It only grows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import AuditEntry
 from ledger.page import DEFAULT_LIMIT, Page, paginate
+from ledger.store.bulk import insert_rows
 from ledger.store.rows import in_scope, insert_new, scoped
 
 
@@ -40,6 +41,32 @@ def write(
     record = AuditRecord(new_id("aud", now), actor, action, entity, entity_id, dict(detail), now)
     insert_new(session, AuditEntry, scoped(scope, **vars(record)))
     return record
+
+
+def write_many(
+    session: Session,
+    scope: Scope,
+    actor: str,
+    action: str,
+    entity: str,
+    details: Sequence[tuple[str, Mapping[str, Any]]],
+    now: datetime,
+) -> None:
+    """The same entry for many entities: each with its id and detail."""
+    rows = [
+        scoped(
+            scope,
+            id=new_id("aud", now),
+            actor=actor,
+            action=action,
+            entity=entity,
+            entity_id=entity_id,
+            detail=dict(detail),
+            at=now,
+        )
+        for entity_id, detail in details
+    ]
+    insert_rows(session, AuditEntry, rows)
 
 
 def list_entries(

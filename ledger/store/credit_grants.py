@@ -4,7 +4,7 @@ Whatever moves credit holds the customer's row, so that two of them never draw o
 is the sum of its movements, and the customer's balance in a currency is the sum of theirs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ from ledger.ids import new_id
 from ledger.models import CreditGrant, CreditMovement
 from ledger.page import DEFAULT_LIMIT, Page, paginate, paginate_versions
 from ledger.store.customers import hold_customer
-from ledger.store.rows import in_scope, insert_new, scope_of, scoped
+from ledger.store.rows import among, in_scope, insert_new, scope_of, scoped
 
 __all__ = [
     "Balance",
@@ -38,6 +38,7 @@ __all__ = [
     "give_back",
     "grant",
     "grant_of",
+    "holders",
     "list_grants",
     "list_movements",
     "require_grant_of",
@@ -148,6 +149,12 @@ def grant(session: Session, scope: Scope, customer_id: str, wanted: NewGrant, no
     made = get_grant(session, scope, values["id"])
     _move(session, scope, made, "granted", made.amount, now)
     return get_grant(session, scope, made.id)
+
+
+def holders(session: Session, scope: Scope, customer_ids: Collection[str]) -> set[str]:
+    """Those of the customers who have ever been granted credit; our ids."""
+    rows = select(CreditGrant.customer_id).where(in_scope(CreditGrant, scope)).distinct()
+    return set(session.scalars(rows.where(among(session, CreditGrant.customer_id, customer_ids))))
 
 
 def apply(

@@ -4,9 +4,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, InvalidInput, NotFound
@@ -14,12 +14,12 @@ from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Customer
 from ledger.page import DEFAULT_LIMIT, Page, paginate
-from ledger.store.rows import in_chunks, in_scope, insert_new, scoped
+from ledger.store.rows import among, in_scope, insert_new, scoped
 
 _LOOKS_LIKE_OURS = re.compile(r"cus_[0-9A-Z]{26}", re.IGNORECASE | re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CustomerRecord:
     id: str
     external_id: str
@@ -125,9 +125,13 @@ def list_customers(
 def external_ids(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, str]:
     """Our id -> external id, for those of `ids` that exist."""
     rows = select(Customer.id, Customer.external_id).where(in_scope(Customer, scope))
-    return {
-        row.id: row.external_id for some in in_chunks(ids) for row in session.execute(rows.where(Customer.id.in_(some)))
-    }
+    return {row.id: row.external_id for row in session.execute(rows.where(among(session, Customer.id, ids)))}
+
+
+def customers_of(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, CustomerRecord]:
+    """Our id -> customer, of those that exist."""
+    rows = select(*Customer.__table__.columns).where(in_scope(Customer, scope))
+    return {row.id: _record(row) for row in session.execute(rows.where(among(session, Customer.id, ids)))}
 
 
 def hold_customers(session: Session, scope: Scope, external_ids: Collection[str]) -> list[CustomerRecord]:
@@ -139,6 +143,13 @@ def hold_customers(session: Session, scope: Scope, external_ids: Collection[str]
     # Only against each other: a new invoice or subscription of the customer need not wait.
     held = session.scalars(rows.order_by(Customer.id).with_for_update(key_share=True))
     return [_record(row) for row in held]
+
+
+def hold_customers_of(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, CustomerRecord]:
+    """The same by our ids: id -> those that exist."""
+    rows = select(*Customer.__table__.columns).where(in_scope(Customer, scope)).order_by(Customer.id)
+    held = rows.where(among(session, Customer.id, ids)).with_for_update(key_share=True)
+    return {row.id: _record(row) for row in session.execute(held)}
 
 
 def hold_customer(session: Session, scope: Scope, customer_id: str) -> None:
@@ -158,7 +169,7 @@ def update_customer(session: Session, scope: Scope, customer_id: str, changes: C
     return get_customer(session, scope, found.id)
 
 
-def _record(row: Customer) -> CustomerRecord:
+def _record(row: Customer | Row[Any]) -> CustomerRecord:
     return CustomerRecord(
         id=row.id,
         external_id=row.external_id,

@@ -1,9 +1,11 @@
 """Discounts: coupons that customers have, each for all their subscriptions or for one."""
 
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import DiscountTerms
@@ -13,7 +15,7 @@ from ledger.ids import new_id
 from ledger.models import Discount
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.coupons import CouponRecord, get_coupon
-from ledger.store.rows import in_scope, insert_new, scoped
+from ledger.store.rows import among, in_chunks, in_scope, insert_new, scoped
 
 __all__ = [
     "DiscountRecord",
@@ -22,6 +24,7 @@ __all__ = [
     "get_discount",
     "list_discounts",
     "of_customer",
+    "of_customers",
     "redemptions",
 ]
 
@@ -78,7 +81,7 @@ def get_discount(session: Session, scope: Scope, discount_id: str) -> DiscountRe
     row = session.scalar(select(Discount).where(in_scope(Discount, scope), Discount.id == discount_id))
     if row is None:
         raise NotFound("discount_not_found", "no such discount", field="discount_id")
-    return _record(session, scope, row)
+    return _record(row, get_coupon(session, scope, row.coupon_id))
 
 
 def list_discounts(
@@ -94,18 +97,27 @@ def list_discounts(
     if customer_id is not None:
         rows = rows.where(Discount.customer_id == customer_id)
     page = paginate(session, rows, Discount.created_at, Discount.id, lambda row: row, cursor, limit)
-    return Page([_record(session, scope, row) for row in page.items], page.next_cursor)
+    found = [_record(row, get_coupon(session, scope, row.coupon_id)) for row in page.items]
+    return Page(found, page.next_cursor)
 
 
 def of_customer(session: Session, scope: Scope, customer_id: str, subscription_id: str | None) -> list[DiscountRecord]:
     """What a customer has for all subscriptions or for this one, in the order in which it was given; our ids."""
-    rows = select(Discount).where(
-        in_scope(Discount, scope),
-        Discount.customer_id == customer_id,
-        or_(Discount.subscription_id.is_(None), Discount.subscription_id == subscription_id),
-    )
-    found = session.scalars(rows.order_by(Discount.created_at, Discount.id))
-    return [_record(session, scope, row) for row in found]
+    held = of_customers(session, scope, [customer_id]).get(customer_id, [])
+    return [each for each in held if each.subscription_id in {None, subscription_id}]
+
+
+def of_customers(session: Session, scope: Scope, customer_ids: Collection[str]) -> dict[str, list[DiscountRecord]]:
+    """Our id -> all that a customer has, in the order in which it was given; one without discounts is left out."""
+    found: defaultdict[str, list[DiscountRecord]] = defaultdict(list)
+    coupons: dict[str, CouponRecord] = {}
+    for some in in_chunks(customer_ids):
+        rows = select(Discount).where(in_scope(Discount, scope), among(session, Discount.customer_id, some))
+        for row in session.scalars(rows.order_by(Discount.created_at, Discount.id)):
+            if row.coupon_id not in coupons:
+                coupons[row.coupon_id] = get_coupon(session, scope, row.coupon_id)
+            found[row.customer_id].append(_record(row, coupons[row.coupon_id]))
+    return found
 
 
 def redemptions(session: Session, scope: Scope, coupon_id: str) -> int:
@@ -122,10 +134,10 @@ def end_discount(session: Session, scope: Scope, discount_id: str, ends_at: date
     return get_discount(session, scope, found.id)
 
 
-def _record(session: Session, scope: Scope, row: Discount) -> DiscountRecord:
+def _record(row: Discount, coupon: CouponRecord) -> DiscountRecord:
     return DiscountRecord(
         id=row.id,
-        coupon=get_coupon(session, scope, row.coupon_id),
+        coupon=coupon,
         customer_id=row.customer_id,
         subscription_id=row.subscription_id,
         starts_at=row.starts_at,

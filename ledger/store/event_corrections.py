@@ -1,15 +1,17 @@
 """Corrections of events: at most one for each received event, decided in one transaction and applied afterwards."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
 from billing.scope import Scope
 from ledger.models import EventCorrection
-from ledger.store.rows import in_chunks, in_scope, insert_new, scope_of, scoped
+from ledger.store.rows import among, in_chunks, in_scope, insert_new, scope_of, scoped
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class CorrectionRecord:
     applied_at: datetime | None
 
 
+class Touch(NamedTuple):
+    """A correction of an event of a customer, or of one that becomes theirs: the first moment that it weighs at."""
+
+    timestamp: datetime
+    applied: bool
+
+
 def add(session: Session, scope: Scope, record: CorrectionRecord) -> bool:
     """False when the event has a correction already."""
     return insert_new(session, EventCorrection, scoped(scope, **vars(record)))
@@ -46,7 +55,7 @@ def by_event_key(session: Session, scope: Scope, event_keys: Collection[str]) ->
     return {
         row.event_key: _record(row)
         for some in in_chunks(event_keys)
-        for row in session.scalars(rows.where(EventCorrection.event_key.in_(some)))
+        for row in session.scalars(rows.where(among(session, EventCorrection.event_key, some)))
     }
 
 
@@ -63,16 +72,27 @@ def unapplied(session: Session, until: datetime, limit: int) -> list[tuple[Scope
     return [(scope_of(row), _record(row)) for row in session.scalars(ordered)]
 
 
-def state_of(session: Session, scope: Scope, customer_id: str, before: datetime) -> tuple[int, int]:
-    """How many corrections touch a customer's events with timestamps before `before`, and how many are applied.
-
-    Both only grow, so equal numbers mean that nothing was corrected in between. `customer_id` is the external one.
-    """
-    was = and_(EventCorrection.customer_id == customer_id, EventCorrection.timestamp < before)
-    becomes = and_(EventCorrection.corrected_customer_id == customer_id, EventCorrection.corrected_timestamp < before)
-    rows = select(func.count(), func.count(EventCorrection.applied_at)).select_from(EventCorrection)
-    total, applied = session.execute(rows.where(in_scope(EventCorrection, scope), or_(was, becomes))).one()
-    return total, applied
+def touching(session: Session, scope: Scope, customer_ids: Collection[str]) -> dict[str, list[Touch]]:
+    """External id -> the corrections that touch a customer's events; one without any is left out."""
+    columns = (
+        EventCorrection.id,
+        EventCorrection.customer_id,
+        EventCorrection.timestamp,
+        EventCorrection.corrected_customer_id,
+        EventCorrection.corrected_timestamp,
+        EventCorrection.applied_at,
+    )
+    found: defaultdict[str, dict[str, Touch]] = defaultdict(dict)
+    for some in in_chunks(customer_ids):
+        for end in (EventCorrection.customer_id, EventCorrection.corrected_customer_id):
+            for row in session.execute(
+                select(*columns).where(in_scope(EventCorrection, scope), among(session, end, some))
+            ):
+                was, becomes = (row.customer_id, row.timestamp), (row.corrected_customer_id, row.corrected_timestamp)
+                for customer_id in {was[0], becomes[0]} & set(some):
+                    moments = [at for whose, at in (was, becomes) if whose == customer_id]
+                    found[customer_id][row.id] = Touch(min(moments), row.applied_at is not None)
+    return {customer_id: list(touches.values()) for customer_id, touches in found.items()}
 
 
 def _record(row: EventCorrection) -> CorrectionRecord:

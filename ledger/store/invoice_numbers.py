@@ -20,9 +20,10 @@ def hold_numbers(session: Session, scope: Scope, now: datetime) -> str:
     return _hold(session, scope, InvoiceCounter, now)
 
 
-def take_number(session: Session, scope: Scope, month: str) -> str:
-    """The next number of a month that is held. A rollback gives it back."""
-    return invoice_number(month, _take(session, scope, InvoiceCounter, month))
+def take_numbers(session: Session, scope: Scope, month: str, count: int) -> list[str]:
+    """The next numbers of a month that is held. A rollback gives them back."""
+    last = _take(session, scope, InvoiceCounter, month, count)
+    return [invoice_number(month, sequence) for sequence in range(last - count + 1, last + 1)]
 
 
 def hold_note_numbers(session: Session, scope: Scope, now: datetime) -> str:
@@ -31,7 +32,7 @@ def hold_note_numbers(session: Session, scope: Scope, now: datetime) -> str:
 
 
 def take_note_number(session: Session, scope: Scope, month: str) -> str:
-    """As `take_number`, for credit notes."""
+    """The next one of credit notes, as `take_numbers`."""
     return note_number(month, _take(session, scope, CreditNoteCounter, month))
 
 
@@ -43,9 +44,10 @@ def _hold(session: Session, scope: Scope, counter: Counter, now: datetime) -> st
     return month
 
 
-def _take(session: Session, scope: Scope, counter: Counter, month: str) -> int:
+def _take(session: Session, scope: Scope, counter: Counter, month: str, count: int = 1) -> int:
+    """The last number once `count` more are given."""
     this_month = and_(in_scope(counter, scope), counter.month == month)
-    advanced = update(counter).where(this_month).values(last_number=counter.last_number + 1)
+    advanced = update(counter).where(this_month).values(last_number=counter.last_number + count)
     return session.execute(
         advanced.returning(counter.last_number).execution_options(synchronize_session=False)
     ).scalar_one()

@@ -10,11 +10,12 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from billing.invoice import BillingReason, InvoiceStatus
+from billing.period import Period
 from billing.scope import Scope
 from ledger.models import Connection, Invoice, Mapping
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.invoice_record import InvoiceRecord, with_lines, without_lines
-from ledger.store.rows import in_scope, scope_of
+from ledger.store.rows import among, in_chunks, in_scope, scope_of
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,23 @@ def invoices_of_periods(
     }
 
 
+def closed_periods(
+    session: Session, subscriptions: Collection[tuple[Scope, str]]
+) -> set[tuple[Scope, str | None, datetime]]:
+    """The periods of these subscriptions whose invoice is final or void, each by its start."""
+    rows = select(Invoice.tenant_id, Invoice.environment_id, Invoice.subscription_id, Invoice.period_start)
+    rows = rows.where(_of_its_end(), Invoice.status != InvoiceStatus.DRAFT.value)
+    by_scope: defaultdict[Scope, list[str]] = defaultdict(list)
+    for scope, subscription_id in subscriptions:
+        by_scope[scope].append(subscription_id)
+    return {
+        (scope, row.subscription_id, row.period_start)
+        for scope, ids in by_scope.items()
+        for some in in_chunks(ids)
+        for row in session.execute(rows.where(in_scope(Invoice, scope), among(session, Invoice.subscription_id, some)))
+    }
+
+
 def of_period(
     session: Session, scope: Scope, subscription_id: str, period_start: datetime, reason: BillingReason
 ) -> InvoiceRecord | None:
@@ -138,6 +156,15 @@ def of_period(
     return None if row is None else with_lines(session, scope, [row])[0]
 
 
+def of_subscriptions(
+    session: Session, scope: Scope, subscription_ids: Collection[str], period_starts: Collection[datetime]
+) -> list[InvoiceRecord]:
+    """The subscriptions' invoices of all periods that begin at one of these moments, for whatever reason."""
+    rows = select(*Invoice.__table__.columns).where(in_scope(Invoice, scope), Invoice.period_start.in_(period_starts))
+    found = session.execute(rows.where(among(session, Invoice.subscription_id, subscription_ids))).all()
+    return with_lines(session, scope, found)
+
+
 def billed_between(start: datetime, end: datetime) -> ColumnElement[bool]:
     """Whether an invoice belongs to the billing days [start, end): see `InvoiceRecord.billed_at`."""
     first_advance = Invoice.billing_reason == BillingReason.SUBSCRIPTION_START.value
@@ -147,13 +174,53 @@ def billed_between(start: datetime, end: datetime) -> ColumnElement[bool]:
     )
 
 
-def drafts_of(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
+@dataclass(frozen=True, slots=True)
+class DraftRecord:
+    """What a run has to know of a draft to find it again and to put it in order."""
+
+    id: str
+    customer_id: str
+    subscription_id: str | None
+    billing_reason: BillingReason
+    period: Period
+    created_at: datetime
+
+    @property
+    def billed_at(self) -> datetime:
+        """As `InvoiceRecord.billed_at`."""
+        return self.period.start if self.billing_reason is BillingReason.SUBSCRIPTION_START else self.period.end
+
+
+def drafts_of(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, DraftRecord]]:
     """Drafts of all subscriptions that belong to the billing days [from, to), oldest first."""
     due = billed_between(billed_from, billed_to)
     # What was made by hand is priced already, and finalized when somebody says so.
     of_subscription = Invoice.subscription_id.is_not(None)
-    rows = select(Invoice).where(due, of_subscription, Invoice.status == InvoiceStatus.DRAFT.value)
-    return _with_scopes(session, session.scalars(rows.order_by(Invoice.created_at, Invoice.id)))
+    rows = select(
+        Invoice.tenant_id,
+        Invoice.environment_id,
+        Invoice.id,
+        Invoice.customer_id,
+        Invoice.subscription_id,
+        Invoice.billing_reason,
+        Invoice.period_start,
+        Invoice.period_end,
+        Invoice.created_at,
+    ).where(due, of_subscription, Invoice.status == InvoiceStatus.DRAFT.value)
+    return [
+        (
+            Scope(row.tenant_id, row.environment_id),
+            DraftRecord(
+                row.id,
+                row.customer_id,
+                row.subscription_id,
+                BillingReason(row.billing_reason),
+                Period(row.period_start, row.period_end),
+                row.created_at,
+            ),
+        )
+        for row in session.execute(rows.order_by(Invoice.created_at, Invoice.id))
+    ]
 
 
 def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:

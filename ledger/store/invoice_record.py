@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import Adjusted, AppliedDiscount, AppliedTax, DiscountTerms, InvoiceTerms, TaxTerms
@@ -19,7 +20,7 @@ from ledger.models import Invoice
 from ledger.store.invoice_lines import LineRecord, lines_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InvoiceRecord:
     """Amounts are in `currency`; `inputs_hash`, `watermark` and `code_version` say what the lines come from.
 
@@ -96,6 +97,26 @@ class InvoiceRecord:
         """What is still to be paid."""
         return max(self.amount_to_collect - self.amount_paid, from_minor(0, self.currency))
 
+    def priced(
+        self,
+        adjusted: Adjusted,
+        inputs_hash: str,
+        watermark: datetime | None,
+        code_version: str,
+        lines: tuple[LineRecord, ...],
+    ) -> Self:
+        """A draft with these amounts, and these lines of `adjusted`; the other three say what they come from."""
+        return replace(
+            self,
+            **_amounts(adjusted),
+            discounts=adjusted.discounts,
+            taxes=adjusted.taxes,
+            inputs_hash=inputs_hash,
+            watermark=watermark,
+            code_version=code_version,
+            lines=lines,
+        )
+
     def adjusted(self, adjusted: Adjusted) -> Self:
         """The same invoice with these amounts, paid by the same grants; its lines keep their ids."""
         available = [(each.grant_id, each.available) for each in self.credits]
@@ -116,12 +137,12 @@ class InvoiceRecord:
         )
 
 
-def without_lines(row: Invoice) -> InvoiceRecord:
+def without_lines(row: Invoice | Row[Any]) -> InvoiceRecord:
     """The record of a row for whoever looks at its amounts only."""
     return _record(row, ())
 
 
-def adjusted_columns(adjusted: Adjusted) -> dict[str, Any]:
+def adjusted_columns(adjusted: InvoiceRecord) -> dict[str, Any]:
     """What a draft's row holds of its amounts and of what they were made with."""
     return {
         **_amounts(adjusted),
@@ -144,7 +165,7 @@ def adjusted_columns(adjusted: Adjusted) -> dict[str, Any]:
     }
 
 
-def _amounts(adjusted: Adjusted) -> dict[str, Any]:
+def _amounts(adjusted: Adjusted | InvoiceRecord) -> dict[str, Any]:
     return {
         "subtotal": adjusted.subtotal,
         "discount_total": adjusted.discount_total,
@@ -183,13 +204,13 @@ def _drawn(stored: dict[str, str]) -> Drawn:
     return Drawn(stored["grant_id"], Decimal(stored["available"]), Decimal(stored["amount"]))
 
 
-def with_lines(session: Session, scope: Scope, rows: Sequence[Invoice]) -> list[InvoiceRecord]:
+def with_lines(session: Session, scope: Scope, rows: Sequence[Invoice | Row[Any]]) -> list[InvoiceRecord]:
     """Records of rows of one scope, in the same order; the lines take one query."""
     lines = lines_of(session, scope, [row.id for row in rows])
     return [_record(row, lines[row.id]) for row in rows]
 
 
-def _record(row: Invoice, lines: tuple[LineRecord, ...]) -> InvoiceRecord:
+def _record(row: Invoice | Row[Any], lines: tuple[LineRecord, ...]) -> InvoiceRecord:
     return InvoiceRecord(
         id=row.id,
         customer_id=row.customer_id,

@@ -1,14 +1,16 @@
 """The life of an invoice: one draft per subscription and period, or one made by hand; finalized, then paid or void."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, Select, and_, select, update
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import InvoiceTerms, adjust
+from billing.adjustments.credit import Drawn
 from billing.adjustments.split import added
 from billing.errors import Conflict, NotFound
 from billing.exact import EXACT
@@ -27,12 +29,15 @@ from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Invoice
 from ledger.store import credit_grants, customers
+from ledger.store.bulk import insert_new_rows, update_rows
 from ledger.store.credit_grants import NewGrant
 from ledger.store.customers import CustomerRecord
-from ledger.store.invoice_lines import LineRecord, write_lines
-from ledger.store.invoice_numbers import hold_numbers, take_number
+from ledger.store.invoice_lines import LineRecord, insert_lines, lines_with_ids, remove_lines
+from ledger.store.invoice_numbers import hold_numbers, take_numbers
 from ledger.store.invoice_queries import (
+    DraftRecord,
     PeriodInvoice,
+    closed_periods,
     drafts_of,
     finalized_after,
     invoices_of_periods,
@@ -41,34 +46,43 @@ from ledger.store.invoice_queries import (
     of_customer,
     of_period,
     of_periods,
+    of_subscriptions,
     to_sync,
 )
 from ledger.store.invoice_record import InvoiceRecord, adjusted_columns, with_lines
-from ledger.store.rows import affected, in_scope, insert_new, scoped
+from ledger.store.rows import affected, among, in_scope, insert_new, scoped
 from ledger.store.subscriptions import SubscriptionRecord
 
 __all__ = [
+    "DraftRecord",
     "InvoiceRecord",
     "LineRecord",
     "PeriodInvoice",
+    "closed_periods",
     "create_one_off",
     "customer_of",
     "cut_drafts",
     "drafts_of",
     "ensure_draft",
+    "ensure_drafts",
     "finalize",
+    "finalize_held",
     "finalized_after",
     "get_invoice",
     "hold",
+    "hold_invoices",
+    "invoices_of",
     "invoices_of_periods",
     "last_closed_end",
     "list_invoices",
     "of_customer",
     "of_period",
     "of_periods",
+    "of_subscriptions",
     "record_credited",
     "record_payment_state",
     "replace_lines",
+    "replace_lines_of",
     "set_links",
     "set_tax_rates",
     "to_sync",
@@ -115,12 +129,35 @@ def ensure_draft(
 
     Run twice or at once it is the same invoice, which may have left draft by then: look at its status.
     """
-    values = _empty(scope, subscription.customer_id, subscription.currency, period, subscription.collection_method, now)
-    insert_new(session, Invoice, {**values, "subscription_id": subscription.id, "billing_reason": reason.value})
+    ensure_drafts(session, scope, [(subscription, period, reason)], now)
     made = of_period(session, scope, subscription.id, period.start, reason)
     if made is None:
         raise _missing()
     return made
+
+
+def ensure_drafts(
+    session: Session, scope: Scope, wanted: Sequence[tuple[SubscriptionRecord, Period, BillingReason]], now: datetime
+) -> list[str]:
+    """The same for many, by their ids; those that are there stay as they are."""
+    rows = [
+        {
+            **_empty(
+                scope, subscription.customer_id, subscription.currency, period, subscription.collection_method, now
+            ),
+            "subscription_id": subscription.id,
+            "billing_reason": reason.value,
+        }
+        for subscription, period, reason in wanted
+    ]
+    insert_new_rows(session, Invoice, rows)
+    these = {(subscription.id, period.start, reason.value) for subscription, period, reason in wanted}
+    known = select(Invoice.id, Invoice.subscription_id, Invoice.period_start, Invoice.billing_reason).where(
+        in_scope(Invoice, scope), Invoice.period_start.in_({period.start for _, period, _ in wanted})
+    )
+    ids = {subscription_id for subscription_id, _, _ in these}
+    rows_of = session.execute(known.where(among(session, Invoice.subscription_id, ids)).order_by(Invoice.id))
+    return [invoice_id for invoice_id, *of in rows_of if tuple(of) in these]
 
 
 def replace_lines(
@@ -140,19 +177,38 @@ def replace_lines(
     A negative total is owed to the customer: nothing is due.
     NotFound `invoice_not_found`, Conflict `invoice_not_draft`.
     """
-    adjusted = adjust(lines, terms, get_invoice(session, scope, invoice_id).currency)
-    priced = {
-        **adjusted_columns(adjusted),
-        "inputs_hash": inputs_hash,
-        "watermark": watermark,
-        "code_version": code_version,
-        "priced_at": now,
-    }
-    # The update also holds the row, so that nobody finalizes between it and the lines.
-    if affected(session, update(Invoice).where(_is_draft(scope, invoice_id)).values(priced)) == 0:
-        raise _not_draft()
-    write_lines(session, scope, invoice_id, adjusted.lines, now)
+    # Held before its lines are read: of two who price it at once, the second has the lines of the first to replace.
+    draft = hold(session, scope, invoice_id)
+    adjusted = adjust(lines, terms, draft.currency)
+    new = draft.priced(adjusted, inputs_hash, watermark, code_version, lines_with_ids(adjusted.lines, draft.lines, now))
+    replace_lines_of(session, scope, [(draft, new)], now)
     return get_invoice(session, scope, invoice_id)
+
+
+def replace_lines_of(
+    session: Session, scope: Scope, drafts: Sequence[tuple[InvoiceRecord, InvoiceRecord]], now: datetime
+) -> None:
+    """The same for many drafts, each as it is stored and as it is to be (`InvoiceRecord.priced`).
+
+    Conflict `invoice_not_draft` where one of them is none.
+    """
+    rows = [
+        scoped(
+            scope,
+            id=new.id,
+            **adjusted_columns(new),
+            inputs_hash=new.inputs_hash,
+            watermark=new.watermark,
+            code_version=new.code_version,
+            priced_at=now,
+        )
+        for _, new in drafts
+    ]
+    # The update also holds the rows, so that nobody finalizes between it and the lines.
+    if update_rows(session, Invoice, rows, Invoice.status == InvoiceStatus.DRAFT.value) < len(rows):
+        raise _not_draft()
+    remove_lines(session, scope, [old.id for old, _ in drafts if old.lines])
+    insert_lines(session, scope, {new.id: new.lines for _, new in drafts})
 
 
 def set_tax_rates(session: Session, scope: Scope, invoice_id: str, tax_rate_ids: Sequence[str] | None) -> InvoiceRecord:
@@ -180,7 +236,7 @@ def finalize(
     # never both. It moves once nothing can refuse any more, so a caller that carries on after an error leaves no gap.
     month = hold_numbers(session, scope, now)
     customers.hold_customer(session, scope, customer_of(session, scope, invoice_id))
-    draft = _locked(session, scope, invoice_id)
+    draft = hold(session, scope, invoice_id)
     if draft.status != InvoiceStatus.DRAFT:
         raise _not_draft()
     if expected_inputs_hash is not None and expected_inputs_hash != draft.inputs_hash:
@@ -189,27 +245,60 @@ def finalize(
             "the draft was priced again after it was checked",
             hint="Run the checks again, then finalize.",
         )
-    drawn = credit_grants.apply(session, scope, draft.customer_id, draft.id, draft.total, draft.currency, now)
-    applied = added((each.amount for each in drawn), draft.currency)
-    due = EXACT.subtract(draft.amount_due, applied)
-    frozen: dict[str, Any] = {
-        "status": InvoiceStatus.FINALIZED.value,
-        "finalized_at": now,
-        "number": take_number(session, scope, month),
-        "credits_applied": applied,
+    finalize_held(session, scope, [draft], month, now)
+    return get_invoice(session, scope, invoice_id)
+
+
+def finalize_held(
+    session: Session, scope: Scope, drafts: Sequence[InvoiceRecord], month: str, now: datetime
+) -> list[InvoiceRecord]:
+    """The same for drafts that were checked, numbered in their order. The caller holds the numbers of the month, the
+    customers and the invoices, in this order."""
+    with_credit = credit_grants.holders(session, scope, {draft.customer_id for draft in drafts})
+    final = []
+    for draft, number in zip(drafts, take_numbers(session, scope, month, len(drafts)), strict=True):
+        drawn: tuple[Drawn, ...] = ()
+        if draft.customer_id in with_credit:
+            drawn = credit_grants.apply(session, scope, draft.customer_id, draft.id, draft.total, draft.currency, now)
+        if draft.total < 0:
+            owed = NewGrant(-draft.total, draft.currency, "negative_invoice", draft.id, reason=number)
+            credit_grants.grant(session, scope, draft.customer_id, owed, now)
+            with_credit.add(draft.customer_id)
+        applied = added((each.amount for each in drawn), draft.currency)
+        due = EXACT.subtract(draft.amount_due, applied)
+        final.append(
+            replace(
+                draft,
+                status=InvoiceStatus.FINALIZED,
+                finalized_at=now,
+                number=number,
+                credits=drawn,
+                credits_applied=applied,
+                amount_due=due,
+                payment_status=PaymentStatus.PAID if due == 0 else draft.payment_status,
+                paid_at=now if due == 0 else draft.paid_at,
+            )
+        )
+    rows = [scoped(scope, id=each.id, **_frozen(each)) for each in final]
+    if update_rows(session, Invoice, rows, Invoice.status == InvoiceStatus.DRAFT.value) < len(rows):
+        raise _not_draft()
+    return final
+
+
+def _frozen(final: InvoiceRecord) -> dict[str, Any]:
+    return {
+        "status": final.status.value,
+        "finalized_at": final.finalized_at,
+        "number": final.number,
+        "credits_applied": final.credits_applied,
         "credits": [
             {"grant_id": each.grant_id, "available": f"{each.available:f}", "amount": f"{each.amount:f}"}
-            for each in drawn
+            for each in final.credits
         ],
-        "amount_due": due,
+        "amount_due": final.amount_due,
+        "payment_status": final.payment_status.value,
+        "paid_at": final.paid_at,
     }
-    if draft.total < 0:
-        owed = NewGrant(-draft.total, draft.currency, "negative_invoice", draft.id, reason=frozen["number"])
-        credit_grants.grant(session, scope, draft.customer_id, owed, now)
-    if due == 0:
-        frozen |= {"payment_status": PaymentStatus.PAID.value, "paid_at": now}
-    session.execute(update(Invoice).where(_is_draft(scope, invoice_id)).values(frozen))
-    return get_invoice(session, scope, invoice_id)
 
 
 def void(session: Session, scope: Scope, invoice_id: str, now: datetime, reason: str | None = None) -> InvoiceRecord:
@@ -252,6 +341,17 @@ def get_invoice(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecor
     if row is None:
         raise _missing()
     return with_lines(session, scope, [row])[0]
+
+
+def invoices_of(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, InvoiceRecord]:
+    """Id -> invoice with its lines, of those that exist."""
+    return _by_id(session, scope, select(*Invoice.__table__.columns), ids)
+
+
+def hold_invoices(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, InvoiceRecord]:
+    """The same, their rows locked until the transaction ends, always in the same order."""
+    rows = select(*Invoice.__table__.columns).order_by(Invoice.id).with_for_update()
+    return _by_id(session, scope, rows, sorted(set(ids)))
 
 
 def customer_of(session: Session, scope: Scope, invoice_id: str) -> str:
@@ -361,6 +461,11 @@ def _empty(
         meta={},
         created_at=now,
     )
+
+
+def _by_id(session: Session, scope: Scope, rows: Select[Any], ids: Collection[str]) -> dict[str, InvoiceRecord]:
+    found = session.execute(rows.where(in_scope(Invoice, scope), among(session, Invoice.id, ids))).all()
+    return {invoice.id: invoice for invoice in with_lines(session, scope, found)}
 
 
 def _locked(session: Session, scope: Scope, invoice_id: str) -> Invoice:

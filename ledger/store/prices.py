@@ -17,7 +17,7 @@ from billing.price_version import ApplyTo, PriceStatus, billed_in, in_force_at
 from billing.scope import Scope
 from ledger.models import Price, PriceVersion
 from ledger.page import DEFAULT_LIMIT, Page, paginate, paginate_versions
-from ledger.store.rows import in_chunks, in_scope
+from ledger.store.rows import among, in_chunks, in_scope
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,18 @@ def prices_of(
 
 def prices_billed_in(session: Session, scope: Scope, plan_id: str, period: Period) -> tuple[PriceRecord, ...]:
     """The prices that a period of a subscription to the plan is billed by, each in its version, in the plan's order."""
-    prices = _versions_of_plans(session, scope, [plan_id])[plan_id]
+    prices = versions_by_price(session, scope, plan_id)
     return tuple(record for versions in prices if (record := billed_in(versions, period)) is not None)
 
 
 def versions_of_plan(session: Session, scope: Scope, plan_id: str) -> tuple[PriceRecord, ...]:
     """Every version of every price of the plan, in the plan's order."""
-    prices = _versions_of_plans(session, scope, [plan_id])[plan_id]
-    return tuple(version for versions in prices for version in versions)
+    return tuple(version for versions in versions_by_price(session, scope, plan_id) for version in versions)
+
+
+def versions_by_price(session: Session, scope: Scope, plan_id: str) -> list[tuple[PriceRecord, ...]]:
+    """The versions of each price of the plan, oldest first, in the plan's order."""
+    return _versions_of_plans(session, scope, [plan_id])[plan_id]
 
 
 def _price(session: Session, scope: Scope, price_id: str) -> Price:
@@ -139,7 +143,7 @@ def _versions_of_plans(
     """Plan id -> the versions of each of its prices, in the plan's order."""
     found: dict[str, list[tuple[PriceRecord, ...]]] = {plan_id: [] for plan_id in plan_ids}
     for some in in_chunks(plan_ids):
-        of_plans = and_(in_scope(Price, scope), Price.plan_id.in_(some), Price.subscription_id.is_(None))
+        of_plans = and_(in_scope(Price, scope), among(session, Price.plan_id, some), Price.subscription_id.is_(None))
         rows = select(Price).where(of_plans).order_by(Price.position)
         prices = list(session.scalars(rows))
         versions = _versions(session, scope, prices)
@@ -153,7 +157,7 @@ def _versions(session: Session, scope: Scope, prices: Collection[Price]) -> dict
     by_id = {price.id: price for price in prices}
     found: defaultdict[str, list[PriceRecord]] = defaultdict(list)
     for some in in_chunks(by_id):
-        rows = select(PriceVersion).where(in_scope(PriceVersion, scope), PriceVersion.price_id.in_(some))
+        rows = select(PriceVersion).where(in_scope(PriceVersion, scope), among(session, PriceVersion.price_id, some))
         for row in session.scalars(rows.order_by(PriceVersion.version)):
             found[row.price_id].append(_record(by_id[row.price_id], row))
     return {price_id: tuple(versions) for price_id, versions in found.items()}

@@ -1,19 +1,22 @@
 """Billable quantities of a subscription's period, one per usage price and the time that it bills there."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import ColumnElement, Select, and_, delete, select
 from sqlalchemy.orm import Session
 
 from billing.scope import Scope
 from ledger.models import Quantity
-from ledger.store.rows import in_scope, scoped, upsert
+from ledger.store.bulk import insert_rows, upsert_rows
+from ledger.store.rows import among, in_scope, scoped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuantityRecord:
     """`segment_start` and `segment_end` are the part of the period that was read.
 
@@ -37,9 +40,22 @@ class QuantityRecord:
     computed_at: datetime
 
 
+_NAMES = [item.name for item in fields(QuantityRecord)]
+
+
+def put_quantities(session: Session, scope: Scope, records: Sequence[QuantityRecord]) -> None:
+    """Writes each quantity of (subscription, period_start, price, segment_start), over an earlier one."""
+    upsert_rows(session, Quantity, _rows_of(scope, records))
+
+
+def add_quantities(session: Session, scope: Scope, records: Sequence[QuantityRecord]) -> None:
+    """The same where none of them is there yet, which is quicker. IntegrityError where one is."""
+    insert_rows(session, Quantity, _rows_of(scope, records))
+
+
 def put_quantity(session: Session, scope: Scope, record: QuantityRecord) -> None:
-    """Writes the quantity of (subscription, period_start, price, segment_start), over an earlier one."""
-    upsert(session, Quantity, scoped(scope, **vars(record)))
+    """The same for one."""
+    put_quantities(session, scope, [record])
 
 
 def remove_quantity(session: Session, scope: Scope, record: QuantityRecord) -> None:
@@ -50,18 +66,37 @@ def remove_quantity(session: Session, scope: Scope, record: QuantityRecord) -> N
 
 def quantities_of(session: Session, scope: Scope, subscription_id: str, period_start: datetime) -> list[QuantityRecord]:
     """The quantities of one period, by price id and start."""
-    rows = select(Quantity).where(_of_period(scope, subscription_id, period_start))
-    return [_record(row) for row in session.scalars(rows.order_by(Quantity.price_id, Quantity.segment_start))]
+    periods = [(subscription_id, period_start)]
+    return quantities_of_periods(session, scope, periods).get((subscription_id, period_start), [])
+
+
+def quantities_of_periods(
+    session: Session, scope: Scope, periods: Collection[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], list[QuantityRecord]]:
+    """The same for periods named by their subscription and start; one without quantities is left out."""
+    wanted = set(periods)
+    starts = Quantity.period_start.in_({start for _, start in wanted})
+    found: defaultdict[tuple[str, datetime], list[QuantityRecord]] = defaultdict(list)
+    ids = {subscription_id for subscription_id, _ in wanted}
+    rows = _rows().where(in_scope(Quantity, scope), among(session, Quantity.subscription_id, ids), starts)
+    for row in session.execute(rows.order_by(Quantity.price_id, Quantity.segment_start)):
+        record = QuantityRecord(*row)
+        if (record.subscription_id, record.period_start) in wanted:
+            found[record.subscription_id, record.period_start].append(record)
+    return found
 
 
 def quantities_before(
-    session: Session, scope: Scope, subscription_id: str, period_start: datetime, price_ids: Collection[str]
-) -> list[QuantityRecord]:
-    """The quantities of these prices in earlier periods of a subscription, the latest first."""
-    of_subscription = and_(in_scope(Quantity, scope), Quantity.subscription_id == subscription_id)
-    earlier = and_(Quantity.period_start < period_start, Quantity.price_id.in_(list(price_ids)))
-    rows = select(Quantity).where(of_subscription, earlier)
-    return [_record(row) for row in session.scalars(rows.order_by(Quantity.period_start.desc(), Quantity.price_id))]
+    session: Session, scope: Scope, subscription_ids: Collection[str], end: datetime
+) -> dict[str, list[QuantityRecord]]:
+    """Subscription id -> its quantities of periods that begin before `end`, the latest first; those that have any."""
+    found: defaultdict[str, list[QuantityRecord]] = defaultdict(list)
+    these = among(session, Quantity.subscription_id, subscription_ids)
+    rows = _rows().where(in_scope(Quantity, scope), these, Quantity.period_start < end)
+    for row in session.execute(rows.order_by(Quantity.period_start.desc(), Quantity.price_id)):
+        record = QuantityRecord(*row)
+        found[record.subscription_id].append(record)
+    return found
 
 
 def _of_period(scope: Scope, subscription_id: str, period_start: datetime) -> ColumnElement[bool]:
@@ -69,21 +104,10 @@ def _of_period(scope: Scope, subscription_id: str, period_start: datetime) -> Co
     return and_(of_subscription, Quantity.period_start == period_start)
 
 
-def _record(row: Quantity) -> QuantityRecord:
-    return QuantityRecord(
-        subscription_id=row.subscription_id,
-        period_start=row.period_start,
-        period_end=row.period_end,
-        segment_start=row.segment_start,
-        segment_end=row.segment_end,
-        price_id=row.price_id,
-        price_version=row.price_version,
-        meter_id=row.meter_id,
-        meter_version=row.meter_version,
-        quantity=row.quantity,
-        events=row.events,
-        quantity_hash=row.quantity_hash,
-        watermark=row.watermark,
-        builds=row.builds,
-        computed_at=row.computed_at,
-    )
+def _rows_of(scope: Scope, records: Sequence[QuantityRecord]) -> list[dict[str, Any]]:
+    return [scoped(scope, **{name: getattr(each, name) for name in _NAMES}) for each in records]
+
+
+def _rows() -> Select[Any]:
+    """The columns as QuantityRecord has them: of many rows an object of the mapper each would cost the most."""
+    return select(*(getattr(Quantity, name) for name in _NAMES))

@@ -14,7 +14,7 @@ from billing.scope import Scope
 from billing.subscription import Change, ChangeKind
 from ledger.models import SubscriptionChange
 from ledger.page import DEFAULT_LIMIT, Page, paginate_versions
-from ledger.store.rows import in_chunks, in_scope, insert_new, scoped
+from ledger.store.rows import among, in_chunks, in_scope, insert_new, scoped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def histories_of(
     found: defaultdict[str, list[ChangeRecord]] = defaultdict(list)
     rows = select(SubscriptionChange).where(in_scope(SubscriptionChange, scope)).order_by(SubscriptionChange.sequence)
     for some in in_chunks(subscription_ids):
-        for row in session.scalars(rows.where(SubscriptionChange.subscription_id.in_(some))):
+        for row in session.scalars(rows.where(among(session, SubscriptionChange.subscription_id, some))):
             found[row.subscription_id].append(_record(row))
     return {subscription_id: tuple(changes) for subscription_id, changes in found.items()}
 

@@ -1,28 +1,30 @@
 """Subscriptions: a customer on a plan from a date, with the history of its changes."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Row, Select, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
 from billing.period import Period, Schedule, parse_anchor, parse_interval
 from billing.scope import Scope
-from billing.subscription import Life, SubscriptionStatus, periods_ending_in
+from billing.subscription import ChangeKind, Life, SubscriptionStatus, periods_ending_in
 from ledger.ids import new_id
 from ledger.models import Subscription
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.customers import get_customer
 from ledger.store.plans import get_plan
-from ledger.store.rows import in_scope, insert_new, scope_of, scoped
+from ledger.store.rows import among, in_chunks, in_scope, insert_new, scope_of, scoped
 from ledger.store.subscription_changes import ChangeRecord, NewChange, append, histories_of
 from ledger.store.subscription_status import has_plan, has_status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SubscriptionRecord:
     """`billing_anchor` is "subscription_start", "calendar" or an instant in ISO 8601; `plan_id` is the first plan.
 
@@ -44,10 +46,15 @@ class SubscriptionRecord:
     created_at: datetime
     history: tuple[ChangeRecord, ...]
 
+    @property
+    def plan_ids(self) -> set[str]:
+        """Every plan that its history names."""
+        changed = (change for change in self.history if change.kind is ChangeKind.PLAN_CHANGED)
+        return {self.plan_id, *(change.values["plan_id"] for change in changed)}
+
     def schedule(self) -> Schedule:
         """The rules that make this subscription's periods. They do not know of `end_date`."""
-        anchor = parse_anchor(self.billing_anchor)
-        return Schedule(self.start_date, parse_interval(self.interval), anchor, self.timezone)
+        return _schedule(self.start_date, self.interval, self.billing_anchor, self.timezone)
 
     def life(self) -> Life:
         """What became of it, in time."""
@@ -63,6 +70,12 @@ class SubscriptionRecord:
     def periods_ending_in(self, start: datetime, end: datetime) -> Iterator[Period]:
         """Its billing periods whose end e is in [start, end), the last one cut at the end of the subscription."""
         return periods_ending_in(self.schedule(), self.end_date, start, end)
+
+
+@lru_cache(maxsize=1024)
+def _schedule(start: datetime, interval: str, billing_anchor: str, timezone: str) -> Schedule:
+    """The same object for all that share it: what it has worked out once it keeps."""
+    return Schedule(start, parse_interval(interval), parse_anchor(billing_anchor), timezone)
 
 
 def create_subscription(
@@ -103,7 +116,8 @@ def create_subscription(
         history=(),
     )
     record.schedule()
-    values = scoped(scope, **{key: value for key, value in vars(record).items() if key not in {"metadata", "history"}})
+    names = {item.name for item in fields(record)} - {"metadata", "history"}
+    values = scoped(scope, **{name: getattr(record, name) for name in names})
     insert_new(session, Subscription, {**values, "meta": record.metadata})
     return get_subscription(session, scope, record.id)
 
@@ -122,11 +136,21 @@ def hold_subscription(session: Session, scope: Scope, subscription_id: str) -> S
     Who changes it holds it, and who drafts or finalizes an invoice of it: so a change finds every final invoice, and a
     final invoice every change.
     """
-    rows = select(Subscription).where(in_scope(Subscription, scope), Subscription.id == subscription_id)
-    row = session.scalar(rows.with_for_update(key_share=True))
-    if row is None:
+    found = hold_subscriptions(session, scope, [subscription_id])
+    if not found:
         raise _missing()
-    return _records(session, scope, [row])[0]
+    return found[subscription_id]
+
+
+def hold_subscriptions(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, SubscriptionRecord]:
+    """The same for many, always locked in the same order: id -> those that exist."""
+    rows = _columns().where(in_scope(Subscription, scope)).order_by(Subscription.id).with_for_update(key_share=True)
+    return _by_id(session, scope, rows, sorted(set(ids)))
+
+
+def subscriptions_of(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, SubscriptionRecord]:
+    """Id -> subscription, of those that exist."""
+    return _by_id(session, scope, _columns().where(in_scope(Subscription, scope)), ids)
 
 
 def change_subscription(
@@ -193,17 +217,17 @@ def billable(session: Session, start: datetime, end: datetime) -> list[tuple[Sco
     Candidates only: the caller asks each for `periods_ending_in(start, end)`.
     """
     not_over = or_(Subscription.end_date.is_(None), Subscription.end_date >= start)
-    rows = select(Subscription).where(Subscription.start_date < end, not_over)
-    return _with_histories(session, list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id))))
+    rows = _columns().where(Subscription.start_date < end, not_over)
+    return _with_histories(session, session.execute(rows.order_by(Subscription.start_date, Subscription.id)).all())
 
 
 def begun_between(session: Session, start: datetime, end: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
     """Subscriptions of all environments that begin in [start, end), oldest first."""
-    rows = select(Subscription).where(Subscription.start_date >= start, Subscription.start_date < end)
-    return _with_histories(session, list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id))))
+    rows = _columns().where(Subscription.start_date >= start, Subscription.start_date < end)
+    return _with_histories(session, session.execute(rows.order_by(Subscription.start_date, Subscription.id)).all())
 
 
-def _with_histories(session: Session, rows: Sequence[Subscription]) -> list[tuple[Scope, SubscriptionRecord]]:
+def _with_histories(session: Session, rows: Sequence[Row[Any]]) -> list[tuple[Scope, SubscriptionRecord]]:
     """Records of rows of many scopes, in the same order."""
     by_scope: defaultdict[Scope, list[str]] = defaultdict(list)
     for row in rows:
@@ -214,11 +238,22 @@ def _with_histories(session: Session, rows: Sequence[Subscription]) -> list[tupl
 
 def entered_late(session: Session, since: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
     """Subscriptions of all environments that were entered at `since` or later and had begun before it."""
-    rows = select(Subscription).where(Subscription.created_at >= since, Subscription.start_date < since)
-    return [
-        (scope_of(row), _records(session, scope_of(row), [row])[0])
-        for row in session.scalars(rows.order_by(Subscription.start_date, Subscription.id)).all()
+    rows = _columns().where(Subscription.created_at >= since, Subscription.start_date < since)
+    return _with_histories(session, session.execute(rows.order_by(Subscription.start_date, Subscription.id)).all())
+
+
+def _columns() -> Select[Any]:
+    """The rows as columns: of many, an object of the mapper each would cost the most."""
+    return select(*Subscription.__table__.columns)
+
+
+def _by_id(session: Session, scope: Scope, rows: Select[Any], ids: Collection[str]) -> dict[str, SubscriptionRecord]:
+    found = [
+        row for some in in_chunks(ids) for row in session.execute(rows.where(among(session, Subscription.id, some)))
     ]
+    # After the rows, which may have been waited for.
+    histories = histories_of(session, scope, [row.id for row in found])
+    return {row.id: _record(row, histories.get(row.id, ())) for row in found}
 
 
 def _records(session: Session, scope: Scope, rows: Sequence[Subscription]) -> list[SubscriptionRecord]:
@@ -235,7 +270,7 @@ def _set(session: Session, scope: Scope, subscription_id: str, **values: object)
     session.execute(update(Subscription).where(this).values(values))
 
 
-def _record(row: Subscription, history: tuple[ChangeRecord, ...]) -> SubscriptionRecord:
+def _record(row: Subscription | Row[Any], history: tuple[ChangeRecord, ...]) -> SubscriptionRecord:
     return SubscriptionRecord(
         id=row.id,
         customer_id=row.customer_id,

@@ -1,9 +1,10 @@
 """What a billing day holds: every subscription's period that ends in the window, with the state of its invoice."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing.instant import format_instant
@@ -13,17 +14,17 @@ from billing.scope import Scope
 from billing.subscription import Segment
 from ledger.models import Invoice
 from ledger.store import subscriptions
-from ledger.store.rows import in_scope, scope_of
+from ledger.store.rows import among, in_scope, scope_of
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.chosen import EVERYTHING, Chosen, cutoff
 from pipelines.steps.isolation import Failure, failure_of
 
-__all__ = ["BillingDay", "Due", "billing_day", "due_of", "hold_if_open"]
+__all__ = ["BillingDay", "Due", "billing_day", "due_of", "hold_open", "scope_of_due"]
 
 _TICK = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Due:
     """One period of a subscription to bill.
 
@@ -70,7 +71,7 @@ class Due:
 
 @dataclass(frozen=True)
 class BillingDay:
-    """All periods that end in a window and have ended by now, oldest subscription first."""
+    """All periods that end in a window and have ended by now, by environment, oldest subscription first."""
 
     due: tuple[Due, ...]
     failures: tuple[Failure, ...]
@@ -101,10 +102,11 @@ def billing_day(
         try:
             for period in subscription.periods_ending_in(start, min(end, due_by(scope) + _TICK)):
                 invoice_id, status = invoices.get((scope, subscription.id, period.start), (None, None))
-                found.append(replace(due_of(scope, subscription, period), invoice_id=invoice_id, status=status))
+                found.append(due_of(scope, subscription, period, invoice_id=invoice_id, status=status))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's alone
             failures.append(failure_of(scope, subscription.id, start, error))
-    return BillingDay(tuple(found), tuple(failures))
+    # By environment, as they are worked on; the oldest subscription of each comes first.
+    return BillingDay(tuple(sorted(found, key=scope_of_due)), tuple(failures))
 
 
 def due_of(
@@ -112,33 +114,53 @@ def due_of(
     subscription: SubscriptionRecord,
     period: Period,
     reason: BillingReason = BillingReason.SUBSCRIPTION_CYCLE,
+    *,
+    invoice_id: str | None = None,
+    status: InvoiceStatus | None = None,
 ) -> Due:
     """A period of the subscription as something to bill."""
-    full = subscription.schedule().full_period(period)
-    return Due(scope, subscription, period, full, subscription.life().segments(period), reason)
+    full, segments = subscription.schedule().full_period(period), subscription.life().segments(period)
+    return Due(scope, subscription, period, full, segments, reason, invoice_id, status)
 
 
-def hold_if_open(session: Session, due: Due) -> bool:
-    """Whether the period's invoice is still open, its row locked until the transaction ends.
+def hold_open(session: Session, scope: Scope, dues: Sequence[Due]) -> list[Due]:
+    """Those whose invoice is still open, or not there; its row is locked until the transaction ends.
 
-    Between reading a day and writing about it another run may have finalized the invoice.
+    Between reading a day and writing about it another run may have finalized the invoice. The periods are of one
+    environment and for one reason.
     """
-    of_period = and_(
-        Invoice.subscription_id == due.subscription.id,
-        Invoice.period_start == due.period.start,
-        Invoice.billing_reason == due.reason.value,
+    closed = set()
+    starts = {due.period.start for due in dues}
+    rows = select(Invoice.subscription_id, Invoice.period_start, Invoice.status).where(
+        in_scope(Invoice, scope),
+        Invoice.period_start.in_(starts),
+        Invoice.billing_reason.in_({due.reason.value for due in dues}),
     )
-    rows = select(Invoice.status).where(in_scope(Invoice, due.scope), of_period).with_for_update()
-    status = session.scalar(rows)
-    return status is None or status == InvoiceStatus.DRAFT.value
+    rows = rows.where(among(session, Invoice.subscription_id, {due.subscription.id for due in dues}))
+    for row in session.execute(rows.order_by(Invoice.id).with_for_update()):
+        if row.status != InvoiceStatus.DRAFT.value:
+            closed.add((row.subscription_id, row.period_start))
+    return [due for due in dues if (due.subscription.id, due.period.start) not in closed]
+
+
+def scope_of_due(due: Due) -> Scope:
+    """The environment of a period."""
+    return due.scope
 
 
 def _invoices(
     session: Session, start: datetime, end: datetime
 ) -> dict[tuple[Scope, str | None, datetime], tuple[str, InvoiceStatus]]:
     of_its_end = Invoice.billing_reason == BillingReason.SUBSCRIPTION_CYCLE.value
-    rows = select(Invoice).where(Invoice.period_end >= start, Invoice.period_end < end, of_its_end)
+    rows = select(
+        Invoice.tenant_id,
+        Invoice.environment_id,
+        Invoice.subscription_id,
+        Invoice.period_start,
+        Invoice.id,
+        Invoice.status,
+    ).where(Invoice.period_end >= start, Invoice.period_end < end, of_its_end)
     return {
         (scope_of(row), row.subscription_id, row.period_start): (row.id, InvoiceStatus(row.status))
-        for row in session.scalars(rows)
+        for row in session.execute(rows)
     }

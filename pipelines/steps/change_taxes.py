@@ -10,6 +10,7 @@ from ledger.store import audit, customers, invoices, tax_rates
 from ledger.store.customers import CustomerChanges, CustomerRecord
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.code_version import CODE_VERSION
+from pipelines.steps.facts import Facts
 from pipelines.steps.one_off_invoice import one_off_lines_again, price_one_off
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.price_invoices import price_draft
@@ -57,5 +58,5 @@ def change_invoice_taxes(
     if draft.subscription_id is None:
         return price_one_off(session, scope, draft, one_off_lines_again(draft), now)
     if draft.inputs_hash is not None:
-        price_draft(session, Catalog(), scope, draft, now, CODE_VERSION)
+        price_draft(Facts(session, scope, Catalog()), draft.id, now, CODE_VERSION)
     return invoices.get_invoice(session, scope, draft.id)

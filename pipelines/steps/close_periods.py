@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy.orm import Session
 
-from billing.invoice import InvoiceStatus, content_hash
+from billing.invoice import content_hash
 from ledger.db import Ledger
 from ledger.store import invoices, subscriptions
 from pipelines.steps.billing_day import Due, billing_day, due_of
@@ -59,21 +59,20 @@ def days_to_close(ledger: Ledger, now: datetime) -> Closing:
 
 def _entered_late(session: Session, before: datetime) -> tuple[list[Due], list[Failure]]:
     """The periods without a final invoice that ended before `before`, of subscriptions that were entered since."""
+    late = subscriptions.entered_late(session, before)
+    ids = {(scope, subscription.id) for scope, subscription in late}
+    closed = invoices.closed_periods(session, ids) if ids else set()
     found: list[Due] = []
     failures: list[Failure] = []
-    for scope, subscription in subscriptions.entered_late(session, before):
+    for scope, subscription in late:
         try:
-            periods = list(subscription.periods_ending_in(subscription.start_date, before))
-            starts = [period.start for period in periods]
-            known = invoices.invoices_of_periods(session, scope, subscription.id, starts)
+            found += [
+                due_of(scope, subscription, period)
+                for period in subscription.periods_ending_in(subscription.start_date, before)
+                if (scope, subscription.id, period.start) not in closed
+            ]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's alone
             failures.append(failure_of(scope, subscription.id, before, error))
-            continue
-        found += [
-            due_of(scope, subscription, period)
-            for period in periods
-            if period.start not in known or known[period.start].status is InvoiceStatus.DRAFT
-        ]
     return found, failures
 
 

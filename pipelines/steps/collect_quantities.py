@@ -1,13 +1,12 @@
 """Reads and records the billable quantities of a billing day, with everything that they were read from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from billing.errors import TallyError
 from billing.exact import canonical
 from billing.meter import Meter
 from billing.scope import Scope
@@ -15,11 +14,11 @@ from ledger.db import Ledger
 from ledger.store import customers, quantities
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.apply_corrections import apply_corrections
-from pipelines.steps.billing_day import Due, billing_day, hold_if_open
+from pipelines.steps.billing_day import Due, billing_day, hold_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.isolation import Failure, each_alone
+from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog, Part
-from pipelines.steps.read_quantities import Wanted, read_many
+from pipelines.steps.read_quantities import Answers, Wanted, read_many
 from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.usage import Quantity
@@ -67,12 +66,10 @@ def collect_quantities(
         readings, failures = _readings(session, day.open, watermark)
     answers = read_many(warehouse, (one for r in readings for _, _, one in r.wanted), rollups=True)
 
-    def record(session: Session, reading: _Reading) -> int:
-        if not hold_if_open(session, reading.due):
-            return 0
-        return _record(session, reading, answers.found, answers.errors, now)
+    def record(session: Session, scope: Scope, some: Sequence[_Reading]) -> Worked[int]:
+        return _record(session, scope, some, answers, now)
 
-    changed, not_recorded = each_alone(ledger, readings, record, lambda reading, error: reading.due.failure(error))
+    changed, not_recorded = in_batches(ledger, readings, _scope_of, record, _failure)
     return Collected(
         due=len(day.due),
         settled=len(day.due) - len(day.open),
@@ -139,30 +136,51 @@ def _external_ids(session: Session, periods: Sequence[Due]) -> dict[tuple[Scope,
     }
 
 
+def _scope_of(reading: _Reading) -> Scope:
+    return reading.due.scope
+
+
+def _failure(reading: _Reading, error: Exception) -> Failure:
+    return reading.due.failure(error)
+
+
 def _record(
-    session: Session,
-    reading: _Reading,
-    found: dict[Wanted, Quantity],
-    errors: dict[Wanted, TallyError],
-    now: datetime,
-) -> int:
-    due = reading.due
-    known = {
-        (record.price_id, record.segment_start): record
-        for record in quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
-    }
-    changed = 0
+    session: Session, scope: Scope, readings: Sequence[_Reading], answers: Answers, now: datetime
+) -> Worked[int]:
+    """How many quantities of each period are others than before; what is the same is not written again."""
+    opened = {due.subject for due in hold_open(session, scope, [reading.due for reading in readings])}
+    still_open = [reading for reading in readings if reading.due.subject in opened]
+    new_of, failures = apart(still_open, lambda reading: list(_new_records(reading, answers, now)), _failure)
+    periods = {(reading.due.subscription.id, reading.due.period.start) for reading, _ in new_of}
+    known_of = quantities.quantities_of_periods(session, scope, periods)
+    new_ones: list[QuantityRecord] = []
+    others: list[QuantityRecord] = []
+    counts = []
+    for reading, new in new_of:
+        found = known_of.get((reading.due.subscription.id, reading.due.period.start), ())
+        known = {(record.price_id, record.segment_start): record for record in found}
+        changed = 0
+        for record in new:
+            before = known.pop((record.price_id, record.segment_start), None)
+            if before is None:
+                new_ones.append(record)
+            elif not _is_same(record, before):
+                others.append(record)
+            changed += not _is_same(record, before)
+        # The period was cut otherwise when these were read.
+        for left in known.values():
+            quantities.remove_quantity(session, scope, left)
+        counts.append(changed + len(known))
+    quantities.add_quantities(session, scope, new_ones)
+    quantities.put_quantities(session, scope, others)
+    return counts, failures
+
+
+def _new_records(reading: _Reading, answers: Answers, now: datetime) -> Iterator[QuantityRecord]:
     for part, meter, wanted in reading.wanted:
-        if wanted in errors:
-            raise errors[wanted]
-        record = quantity_record(due, part, meter, found[wanted], now)
-        if not _is_same(record, known.pop((record.price_id, record.segment_start), None)):
-            quantities.put_quantity(session, due.scope, record)
-            changed += 1
-    # The period was cut otherwise when these were read.
-    for left in known.values():
-        quantities.remove_quantity(session, due.scope, left)
-    return changed + len(known)
+        if wanted in answers.errors:
+            raise answers.errors[wanted]
+        yield quantity_record(reading.due, part, meter, answers.found[wanted], now)
 
 
 def _is_same(record: QuantityRecord, known: QuantityRecord | None) -> bool:

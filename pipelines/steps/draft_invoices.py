@@ -1,16 +1,18 @@
 """A draft for every period that is due: one per subscription and period, however often this is run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import invoices, subscriptions
-from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.billing_day import Due, billing_day, scope_of_due
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.invoice_parts import starts_of
-from pipelines.steps.isolation import Failure, each_alone
+from pipelines.steps.isolation import Failure, Worked, in_batches
 
 __all__ = ["Drafted", "draft_invoices"]
 
@@ -34,19 +36,22 @@ def draft_invoices(
     """
     with ledger.read() as session:
         day = billing_day(session, start, end, now, chosen) + starts_of(session, start, end, now, chosen)
-    missing = [due for due in day.due if due.status is None]
+    missing = sorted((due for due in day.due if due.status is None), key=scope_of_due)
 
-    def draft(session: Session, due: Due) -> str | None:
-        # Held, and read again: somebody may have ended the subscription since.
-        subscription = subscriptions.hold_subscription(session, due.scope, due.subscription.id)
-        if subscription.period_at(due.period.start) != due.period:
-            return None
-        return invoices.ensure_draft(session, due.scope, subscription, due.period, now, due.reason).id
+    def draft(session: Session, scope: Scope, dues: Sequence[Due]) -> Worked[str]:
+        # Held, and read again: somebody may have ended a subscription since.
+        held = subscriptions.hold_subscriptions(session, scope, {due.subscription.id for due in dues})
+        wanted = [
+            (held[due.subscription.id], due.period, due.reason)
+            for due in dues
+            if held[due.subscription.id].period_at(due.period.start) == due.period
+        ]
+        return invoices.ensure_drafts(session, scope, wanted, now), []
 
-    made, failures = each_alone(ledger, missing, draft, Due.failure)
+    made, failures = in_batches(ledger, missing, scope_of_due, draft, Due.failure)
     return Drafted(
         due=len(day.due),
-        created=tuple(invoice_id for invoice_id in made if invoice_id is not None),
+        created=tuple(made),
         already_drafts=len(day.open) - len(missing),
         settled=len(day.due) - len(day.open),
         failures=(*day.failures, *failures),

@@ -1,14 +1,11 @@
 """The gate `quantities_as_expected`: a quantity far from those of the periods before is looked at by a person."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlalchemy.orm import Session
-
 from billing.exact import canonical
-from ledger.store import quantities
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
 
@@ -33,14 +30,17 @@ class Expected:
 EXPECTED = Expected()
 
 
-def surprises(session: Session, due: Due, recorded: Sequence[QuantityRecord], expected: Expected) -> Iterator[str]:
-    """What is out of the ordinary; only prices that billed the whole period are compared, with whole periods."""
-    before = quantities.quantities_before(
-        session, due.scope, due.subscription.id, due.period.start, {record.price_id for record in recorded}
-    )
+def surprises(
+    due: Due, recorded: Sequence[QuantityRecord], before: Iterable[QuantityRecord], expected: Expected
+) -> Iterator[str]:
+    """What is out of the ordinary; only prices that billed the whole period are compared, with whole periods.
+
+    `before` are quantities of the subscription, the latest period first.
+    """
     trailing: defaultdict[str, list[QuantityRecord]] = defaultdict(list)
     for record in before:
-        if _is_whole(record) and len(trailing[record.price_id]) < expected.periods:
+        is_before = record.period_start < due.period.start
+        if is_before and _is_whole(record) and len(trailing[record.price_id]) < expected.periods:
             trailing[record.price_id].append(record)
     for record in filter(_is_whole, recorded):
         known = trailing[record.price_id]

@@ -16,6 +16,8 @@ from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.line_adjustments import AdjustmentRecord
 from ledger.store.prices import PriceRecord
 from pipelines.steps.billing_day import due_of
+from pipelines.steps.facts import Facts
+from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.recorded_parts import meter_of, rated_lines, recorded_parts
 from warehouse_sql.client import Warehouse
 from warehouse_sql.late_events import LateEvent, Received, late_events
@@ -129,7 +131,8 @@ def _arithmetic(
         return explain.explain_true_up(line, invoice.currency)
     subscription = subscriptions.get_subscription(session, scope, invoice.subscription_id)
     due = due_of(scope, subscription, invoice.period, invoice.billing_reason)
-    again = rated_lines(invoice, recorded_parts(session, due, invoice), subscription.schedule())
+    parts = recorded_parts(Facts(session, scope, Catalog()), due, invoice)
+    again = rated_lines(invoice, parts, subscription.schedule())
     rated = again[invoice.own_lines.index(line)]
     if (rated.total, rated.unrounded, rated.breakdown) == (line.amount, line.unrounded, line.breakdown):
         return explain.explain(price.price, rated, invoice.currency)

@@ -12,8 +12,9 @@ from ledger.db import Ledger
 from ledger.store import connections, invoices, outbox
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.connections import PROVIDER
-from pipelines.steps.drafts import is_start
-from pipelines.steps.finalize_invoices import Held, finalize_draft
+from pipelines.steps.drafts import due_of_draft, is_start
+from pipelines.steps.facts import Facts
+from pipelines.steps.finalize_invoices import Held, finalize_drafts
 from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["finalize_invoice"]
@@ -36,11 +37,7 @@ def finalize_invoice(ledger: Ledger, scope: Scope, invoice_id: str, actor: str, 
                 f"The period of this invoice {turns} at {format_instant(found.billed_at)}.",
                 hint="Finalize it after that; usage may still come in.",
             )
-        done = (
-            finalize_draft(session, scope, found, actor, now, Catalog())
-            if found.status == InvoiceStatus.DRAFT
-            else None
-        )
+        done = _finalize(Facts(session, scope, Catalog()), found, actor, now)
         if done is None:
             return _final_already(session, scope, invoice_id)
         if isinstance(done, InvoiceRecord) and connections.active(session, scope, PROVIDER) is not None:
@@ -55,6 +52,18 @@ def finalize_invoice(ledger: Ledger, scope: Scope, invoice_id: str, actor: str, 
         f"The invoice stays a draft: {'; '.join(outcome.reasons)}.",
         hint="Run its billing day again (`tally bill`): it prices the draft and runs the gates.",
     )
+
+
+def _finalize(facts: Facts, found: InvoiceRecord, actor: str, now: datetime) -> InvoiceRecord | Held | None:
+    if found.status != InvoiceStatus.DRAFT:
+        return None
+    if found.subscription_id is not None:
+        due_of_draft(facts, found)
+    done, failures = finalize_drafts(facts, [found], actor, now)
+    for failure in failures:
+        # Its subscription was ended in this very moment.
+        raise Conflict(failure.code, failure.detail, hint="Void the draft.")
+    return done[0] if done else None
 
 
 def _final_already(session: Session, scope: Scope, invoice_id: str) -> InvoiceRecord:

@@ -1,7 +1,9 @@
 """Finalizes the drafts whose gates have passed, and says of every other one why it is held."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -11,24 +13,26 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import audit, customers, invoices, subscriptions
 from ledger.store.invoice_numbers import hold_numbers
-from ledger.store.invoices import InvoiceRecord
+from ledger.store.invoices import DraftRecord, InvoiceRecord
 from ledger.store.price_changes import hold_prices
-from pipelines.steps.billing_day import hold_if_open
+from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, due_of_subscription
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
+from pipelines.steps.facts import Facts
 from pipelines.steps.gate_invoices import (
     Gate,
     Outcome,
+    expect_reasons,
     invoice_hash,
     reasons_to_hold,
     reasons_to_hold_one_off,
-    store_outcome,
+    store_outcomes,
 )
 from pipelines.steps.gate_totals import check_one_off
-from pipelines.steps.isolation import Failure, each_alone
+from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog
 
-__all__ = ["Finalized", "Held", "finalize_draft", "finalize_invoices"]
+__all__ = ["Finalized", "Held", "finalize_drafts", "finalize_invoices"]
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,14 @@ def finalize_invoices(
     # In one order for everybody: two runs that lock several counters and invoices each must not wait for each other.
     # Numbers follow the time, and what was billed in advance is final before it is settled.
     drafts.sort(key=lambda item: (item[0], item[1].billed_at, item[1].period, item[1].id))
-
     catalog = Catalog()
 
-    def finalize(session: Session, item: Draft) -> tuple[Scope, InvoiceRecord] | Held | None:
-        scope, draft = item
-        done = finalize_draft(session, scope, draft, "pipelines", now, catalog)
-        return (scope, done) if isinstance(done, InvoiceRecord) else done
+    def finalize(session: Session, scope: Scope, items: Sequence[Draft]) -> Worked[tuple[Scope, InvoiceRecord] | Held]:
+        facts = Facts(session, scope, catalog)
+        done, failures = finalize_drafts(facts, [draft for _, draft in items], "pipelines", now)
+        return [each if isinstance(each, Held) else (scope, each) for each in done], failures
 
-    results, failures = each_alone(ledger, drafts, finalize, draft_failure)
+    results, failures = in_batches(ledger, drafts, scope_of_draft, finalize, draft_failure)
     return Finalized(
         tuple(result for result in results if isinstance(result, tuple)),
         tuple(result for result in results if isinstance(result, Held)),
@@ -79,44 +82,87 @@ def finalize_invoices(
     )
 
 
-def finalize_draft(
-    session: Session, scope: Scope, draft: InvoiceRecord, actor: str, now: datetime, catalog: Catalog
-) -> InvoiceRecord | Held | None:
-    """The finalized invoice, or why it is held; None where it is no draft any more. `actor` is for the audit.
-
-    Errors are those of `due_of_draft`.
+def finalize_drafts(
+    facts: Facts, drafts: Sequence[DraftRecord | InvoiceRecord], actor: str, now: datetime
+) -> Worked[InvoiceRecord | Held]:
+    """The finalized invoices and those that are held, in this order, without those that are no drafts any more.
+    `actor` is for the audit. Failures are those of `due_of_draft`.
     """
-    due = None if draft.subscription_id is None else due_of_draft(session, scope, draft)
-    # The counter before the invoice, as `invoices.finalize` locks them; in between the prices, which nobody may change
-    # after the look at the draft's reasons.
-    hold_numbers(session, scope, now)
-    if due is None:
-        customers.hold_customer(session, scope, draft.customer_id)
-        draft = invoices.hold(session, scope, draft.id)
-        if draft.status != InvoiceStatus.DRAFT:
-            return None
-        store_outcome(session, check_one_off(scope, draft), now)
-        reasons = reasons_to_hold_one_off(session, scope, draft)
-    else:
-        for plan_id in sorted({segment.plan_id for segment in due.segments}):
-            hold_prices(session, scope, plan_id, to_read=True)
-        # Held, and read again: a change of the subscription is seen here, or finds the invoice final.
-        held = subscriptions.hold_subscription(session, scope, due.subscription.id)
-        due = due_of_subscription(scope, held, draft)
-        # And the customer: an event of the period is corrected before this is decided, or finds the invoice final.
-        found = customers.get_customer(session, scope, draft.customer_id)
-        customers.hold_customers(session, scope, [found.external_id])
-        if not hold_if_open(session, due):
-            return None
-        draft = invoices.get_invoice(session, scope, draft.id)
-        reasons = reasons_to_hold(session, due, draft, catalog)
-    detail = {"problems": reasons, "period": draft.id if due is None else due.subject}
-    if reasons:
-        store_outcome(session, Outcome(Gate.FINALIZE, scope, draft.id, invoice_hash(draft), False, detail), now)
-        return Held(scope, draft.id, draft.subscription_id, tuple(reasons))
-    final = invoices.finalize(session, scope, draft.id, now, expected_inputs_hash=draft.inputs_hash)
-    verdict = Outcome(Gate.FINALIZE, scope, final.id, invoice_hash(final), True, detail)
-    store_outcome(session, verdict, now)
-    said = {"number": final.number, "total": format_decimal(final.total), "content_hash": verdict.subject_hash}
-    audit.write(session, scope, actor, "invoice.finalized", "invoice", final.id, said, now)
-    return final
+    session, scope = facts.session, facts.scope
+    month, opened = _hold(facts, drafts, now)
+    looked, failures = apart(opened, partial(_due_of, facts), partial(_failure, scope))
+    by_hand = [check_one_off(scope, draft) for draft, due in looked if due is None]
+    store_outcomes(session, scope, by_hand, now)
+    expect_reasons(facts, [due for _, due in looked if due is not None], [draft.id for draft, _ in looked])
+    judged, not_judged = apart(looked, partial(_reasons, facts), lambda pair, error: _failure(scope, pair[0], error))
+    passed = [draft for (draft, _), reasons in judged if not reasons]
+    final = {each.id: each for each in invoices.finalize_held(session, scope, passed, month, now)}
+    done = [
+        final.get(draft.id) or Held(scope, draft.id, draft.subscription_id, tuple(reasons))
+        for (draft, _), reasons in judged
+    ]
+    verdicts = [_verdict(scope, final.get(draft.id, draft), due, reasons) for (draft, due), reasons in judged]
+    store_outcomes(session, scope, verdicts, now)
+    said = [
+        (
+            each.subject,
+            {
+                "number": final[each.subject].number,
+                "total": format_decimal(final[each.subject].total),
+                "content_hash": each.subject_hash,
+            },
+        )
+        for each in verdicts
+        if each.passed
+    ]
+    audit.write_many(session, scope, actor, "invoice.finalized", "invoice", said, now)
+    return done, [*failures, *not_judged]
+
+
+def _hold(
+    facts: Facts, drafts: Sequence[DraftRecord | InvoiceRecord], now: datetime
+) -> tuple[str, list[InvoiceRecord]]:
+    """The month of the numbers, and those that still are drafts: with all that their reasons depend on they stay as
+    they are until the transaction ends. The order of the locks is the same wherever several of them are taken."""
+    session, scope = facts.session, facts.scope
+    # The counter before the invoices, as `invoices.finalize` locks them; in between the prices, which nobody may change
+    # after the look at the drafts' reasons.
+    month = hold_numbers(session, scope, now)
+    ids = {each.subscription_id for each in drafts if each.subscription_id is not None}
+    plan_ids = {
+        plan_id for each in subscriptions.subscriptions_of(session, scope, ids).values() for plan_id in each.plan_ids
+    }
+    for plan_id in sorted(plan_ids):
+        hold_prices(session, scope, plan_id, to_read=True)
+    facts.catalog.forget_prices()
+    # Held, and read again: a change of a subscription is seen here, or finds the invoice final.
+    facts.put_subscriptions(subscriptions.hold_subscriptions(session, scope, ids))
+    # And the customers: an event of the period is corrected before this is decided, or finds the invoice final.
+    facts.put_customers(customers.hold_customers_of(session, scope, {each.customer_id for each in drafts}))
+    held = invoices.hold_invoices(session, scope, {each.id for each in drafts})
+    opened = [held[each.id] for each in drafts if each.id in held and held[each.id].status == InvoiceStatus.DRAFT]
+    for draft in opened:
+        facts.put_invoice(draft)
+    return month, opened
+
+
+def _due_of(facts: Facts, draft: InvoiceRecord) -> Due | None:
+    return None if draft.subscription_id is None else due_of_draft(facts, draft)
+
+
+def _reasons(facts: Facts, looked: tuple[InvoiceRecord, Due | None]) -> list[str]:
+    draft, due = looked
+    reasons = reasons_to_hold_one_off(facts, draft) if due is None else reasons_to_hold(facts, due, draft)
+    if not reasons:
+        # What settles an advance may follow it in the same batch.
+        facts.put_invoice(replace(draft, status=InvoiceStatus.FINALIZED))
+    return reasons
+
+
+def _verdict(scope: Scope, invoice: InvoiceRecord, due: Due | None, reasons: Sequence[str]) -> Outcome:
+    detail = {"problems": list(reasons), "period": invoice.id if due is None else due.subject}
+    return Outcome(Gate.FINALIZE, scope, invoice.id, invoice_hash(invoice), not reasons, detail)
+
+
+def _failure(scope: Scope, draft: InvoiceRecord, error: Exception) -> Failure:
+    return draft_failure((scope, draft), error)

@@ -4,7 +4,7 @@ A blocking asset check only stops its own run. So every gate stores its result w
 finalizing asks for a passed result of each of them with the hash that holds at that moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -16,15 +16,16 @@ from billing.advance import true_up
 from billing.invoice import content_hash
 from billing.line_adjustment import adjustment_line, as_priced
 from billing.scope import Scope
-from ledger.store import customers, event_corrections, gates, line_adjustments, quantities
+from ledger.store import gates
 from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
+from pipelines.steps.facts import Facts
 from pipelines.steps.invoice_parts import advance_is_open, parts_of_invoice
 from pipelines.steps.invoice_terms import terms_of
 from pipelines.steps.isolation import Failure
-from pipelines.steps.plan_prices import Catalog, Part
+from pipelines.steps.plan_prices import Part
 
 __all__ = [
     "QUANTITY_GATES",
@@ -32,13 +33,14 @@ __all__ = [
     "Gate",
     "GateReport",
     "Outcome",
+    "expect_reasons",
     "invoice_hash",
     "override_hash",
     "override_of",
     "quantities_hash",
     "reasons_to_hold",
     "reasons_to_hold_one_off",
-    "store_outcome",
+    "store_outcomes",
 ]
 
 
@@ -96,9 +98,9 @@ class Corrections:
     applied: int = 0
 
     @classmethod
-    def of(cls, session: Session, due: Due) -> "Corrections":
-        customer = customers.get_customer(session, due.scope, due.subscription.customer_id)
-        return cls(*event_corrections.state_of(session, due.scope, customer.external_id, due.period.end))
+    def of(cls, facts: Facts, due: Due) -> "Corrections":
+        found = facts.corrections_before(due)
+        return cls(len(found), sum(each.applied for each in found))
 
 
 def quantities_hash(recorded: Sequence[QuantityRecord], corrections: Corrections) -> str:
@@ -151,77 +153,89 @@ def override_hash(outcome: Outcome) -> str:
     return content_hash([outcome.subject_hash, outcome.detail.get("problems", [])])
 
 
-def store_outcome(session: Session, outcome: Outcome, now: datetime) -> Outcome:
-    """Keep a result, over an earlier one of the same gate and subject; passed where a person has overridden it."""
-    if not outcome.passed:
-        found = gates.list_results(session, outcome.scope, gate=override_of(outcome.gate), subject=outcome.subject)
-        if found and found[0].subject_hash == override_hash(outcome):
-            said = {"overridden_by": found[0].detail["person"], "reason": found[0].detail["reason"]}
-            outcome = replace(outcome, passed=True, detail={**outcome.detail, **said})
-    gates.put_result(
-        session,
-        outcome.scope,
-        outcome.gate.value,
-        outcome.subject,
-        outcome.subject_hash,
-        outcome.passed,
-        outcome.detail,
-        now,
-    )
-    return outcome
+def store_outcomes(session: Session, scope: Scope, outcomes: Sequence[Outcome], now: datetime) -> list[Outcome]:
+    """Keep results of one environment, each over an earlier one of the same gate and subject; those are passed that a
+    person has overridden. One that says what is kept already is not written again."""
+    named = {outcome.gate.value for outcome in outcomes}
+    asked = named | {override_of(outcome.gate) for outcome in outcomes if not outcome.passed}
+    known = gates.results_of(session, scope, asked, {outcome.subject for outcome in outcomes})
+    kept = [_overridden(outcome, known.get(outcome.subject, {}).get(override_of(outcome.gate))) for outcome in outcomes]
+    records = [
+        GateRecord(each.gate.value, each.subject, each.subject_hash, each.passed, each.detail, now) for each in kept
+    ]
+    before = [known.get(each.subject, {}).get(each.gate) for each in records]
+    pairs = list(zip(records, before, strict=True))
+    gates.add_results(session, scope, [new for new, old in pairs if old is None])
+    gates.put_results(session, scope, [new for new, old in pairs if old is not None and not _says_the_same(new, old)])
+    return kept
 
 
-def reasons_to_hold(session: Session, due: Due, invoice: InvoiceRecord, catalog: Catalog) -> list[str]:
-    """Why the invoice may not be finalized now; none when every gate has passed on exactly what it says now.
+def _overridden(outcome: Outcome, override: GateRecord | None) -> Outcome:
+    if outcome.passed or override is None or override.subject_hash != override_hash(outcome):
+        return outcome
+    said = {"overridden_by": override.detail["person"], "reason": override.detail["reason"]}
+    return replace(outcome, passed=True, detail={**outcome.detail, **said})
 
-    The prices are read anew, whatever `catalog` has read before.
-    """
+
+def _says_the_same(new: GateRecord, old: GateRecord) -> bool:
+    return (old.subject_hash, old.passed, old.detail) == (new.subject_hash, new.passed, new.detail)
+
+
+def reasons_to_hold(facts: Facts, due: Due, invoice: InvoiceRecord) -> list[str]:
+    """Why the invoice may not be finalized now; none when every gate has passed on exactly what it says now."""
     if invoice.inputs_hash is None:
         return ["the draft is not priced"]
-    reasons = _reasons_of_parts(session, due, invoice, catalog)
-    if not _carries_adjustments(session, due.scope, invoice):
+    reasons = _reasons_of_parts(facts, due, invoice)
+    if not _carries_adjustments(facts, invoice):
         reasons.append("what earlier invoices have come to since has changed since the draft was priced")
-    if terms_of(session, due.scope, invoice) != invoice.terms:
+    if terms_of(facts, invoice) != invoice.terms:
         reasons.append("the discounts or taxes have changed since the draft was priced")
     wanted = [(Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice))]
     if not due.is_start:
-        recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
+        recorded = facts.quantities_of(due)
         if not _lines_use(invoice, recorded):
             reasons.append("the quantities have changed since the draft was priced")
-        corrections = Corrections.of(session, due)
+        corrections = Corrections.of(facts, due)
         if corrections.applied < corrections.decided:
             reasons.append("a correction of the customer's events is not applied yet")
         looked_at = quantities_hash(recorded, corrections)
         wanted = [*((gate, due.subject, looked_at) for gate in QUANTITY_GATES), *wanted]
     for gate, subject, subject_hash in wanted:
-        found = gates.list_results(session, due.scope, gate=gate.value, subject=subject)
-        reason = _reason(gate, found[0] if found else None, subject_hash)
+        reason = _reason(gate, facts.result_of(gate.value, subject), subject_hash)
         if reason is not None:
             reasons.append(reason)
     return reasons
 
 
-def _reasons_of_parts(session: Session, due: Due, invoice: InvoiceRecord, catalog: Catalog) -> list[str]:
+def expect_reasons(facts: Facts, dues: Sequence[Due], invoice_ids: Collection[str]) -> None:
+    """Reads what `reasons_to_hold` asks for about these periods and their invoices."""
+    facts.expect(dues)
+    facts.expect_corrections({due.subscription.customer_id for due in dues if not due.is_start})
+    facts.expect_results([gate.value for gate in QUANTITY_GATES], {due.subject for due in dues if not due.is_start})
+    facts.expect_results([Gate.TOTALS_MATCH_LINES.value], invoice_ids)
+    facts.expect_adjustments(invoice_ids)
+
+
+def _reasons_of_parts(facts: Facts, due: Due, invoice: InvoiceRecord) -> list[str]:
     reasons = []
-    catalog.forget_prices()
-    parts = parts_of_invoice(session, catalog, due)
+    parts = parts_of_invoice(facts, due)
     if not _lines_are_priced_by(invoice, parts):
         reasons.append("the prices have changed since the draft was priced")
     elif invoice.period != due.period or not _lines_are_of(invoice, parts):
         reasons.append("the subscription has changed since the draft was priced")
     elif not _lines_settle(invoice, parts):
         reasons.append("what was billed in advance has changed since the draft was priced")
-    if advance_is_open(session, due):
+    if advance_is_open(facts, due):
         reasons.append("the invoice that bills a part of this period in advance is not final yet")
     return reasons
 
 
-def reasons_to_hold_one_off(session: Session, scope: Scope, invoice: InvoiceRecord) -> list[str]:
+def reasons_to_hold_one_off(facts: Facts, invoice: InvoiceRecord) -> list[str]:
     """The same for an invoice that was made by hand: of the gates only the one that looks at totals applies."""
-    found = gates.list_results(session, scope, gate=Gate.TOTALS_MATCH_LINES.value, subject=invoice.id)
-    reason = _reason(Gate.TOTALS_MATCH_LINES, found[0] if found else None, invoice_hash(invoice))
+    result = facts.result_of(Gate.TOTALS_MATCH_LINES.value, invoice.id)
+    reason = _reason(Gate.TOTALS_MATCH_LINES, result, invoice_hash(invoice))
     reasons = [] if reason is None else [reason]
-    if not _carries_adjustments(session, scope, invoice):
+    if not _carries_adjustments(facts, invoice):
         reasons.append("what earlier invoices have come to since has changed since the draft was made")
     return reasons
 
@@ -255,9 +269,9 @@ def _lines_settle(invoice: InvoiceRecord, parts: Sequence[Part]) -> bool:
     )
 
 
-def _carries_adjustments(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
+def _carries_adjustments(facts: Facts, invoice: InvoiceRecord) -> bool:
     """Whether the invoice's adjustments are those that it has claimed, as they are now; it carries none twice so."""
-    claimed = line_adjustments.carried(session, scope, [invoice.id])[invoice.id]
+    claimed = facts.adjustments_of(invoice.id)
     return [as_priced(line) for line in invoice.adjustment_lines] == [adjustment_line(each) for each in claimed]
 
 

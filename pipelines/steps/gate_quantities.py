@@ -3,29 +3,33 @@
 An event that arrives after the watermark changes nothing here: it is late, and a later run or invoice is for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import groupby, islice
 
 from sqlalchemy.orm import Session
 
 from billing.errors import TallyError
 from billing.exact import canonical
+from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import customers, quantities
+from ledger.store import quantities
 from ledger.store.quantities import QuantityRecord
-from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.billing_day import Due, billing_day, scope_of_due
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.expected_quantities import EXPECTED, Expected, surprises
+from pipelines.steps.facts import Facts
 from pipelines.steps.gate_invoices import (
     Corrections,
     Gate,
     GateReport,
     Outcome,
     quantities_hash,
-    store_outcome,
+    store_outcomes,
 )
-from pipelines.steps.isolation import each_alone
+from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.read_quantities import Wanted, read_many
 from warehouse_sql.client import Warehouse
@@ -77,32 +81,63 @@ def gate_quantities(
     """
     with ledger.read() as session:
         day = billing_day(session, start, end, now, chosen)
-        looked, failures = [], list(day.failures)
-        catalog = Catalog()
-        for due in day.open:
-            try:
-                looked.append(_look(session, catalog, due))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this period's alone
-                failures.append(due.failure(error))
+        looked, failures = _looked(session, day.open)
     answers = read_many(warehouse, (one for period in looked for one in period.wanted.values()), rollups=False)
     seen = _Seen(answers.found, answers.errors, reconciled_watermark(warehouse))
 
-    def check(session: Session, period: _Looked) -> tuple[Outcome, ...]:
-        unexpected = list(surprises(session, period.due, period.recorded, expected))
-        return tuple(store_outcome(session, outcome, now) for outcome in _outcomes(period, seen, unexpected))
+    def check(session: Session, scope: Scope, periods: Sequence[_Looked]) -> Worked[tuple[Outcome, ...]]:
+        before = quantities.quantities_before(
+            session,
+            scope,
+            {period.due.subscription.id for period in periods},
+            max(period.due.period.start for period in periods),
+        )
 
-    checked, not_checked = each_alone(ledger, looked, check, lambda period, error: period.due.failure(error))
-    return GateReport(tuple(outcome for outcomes in checked for outcome in outcomes), (*failures, *not_checked))
+        def outcomes(period: _Looked) -> tuple[Outcome, ...]:
+            known = before.get(period.due.subscription.id, ())
+            return _outcomes(period, seen, list(surprises(period.due, period.recorded, known, expected)))
+
+        checked, failures = apart(periods, outcomes, _failure)
+        kept = iter(store_outcomes(session, scope, [one for _, found in checked for one in found], now))
+        return [tuple(islice(kept, len(found))) for _, found in checked], failures
+
+    checked, not_checked = in_batches(ledger, looked, _scope_of, check, _failure)
+    report = tuple(outcome for outcomes in checked for outcome in outcomes)
+    return GateReport(report, (*day.failures, *failures, *not_checked))
 
 
-def _look(session: Session, catalog: Catalog, due: Due) -> _Looked:
-    external_id = customers.get_customer(session, due.scope, due.subscription.customer_id).external_id
-    recorded = quantities.quantities_of(session, due.scope, due.subscription.id, due.period.start)
+def _looked(session: Session, dues: Sequence[Due]) -> tuple[list[_Looked], list[Failure]]:
+    catalog = Catalog()
+    found: list[_Looked] = []
+    failures: list[Failure] = []
+    for scope, some in groupby(dues, scope_of_due):
+        of_scope = list(some)
+        facts = Facts(session, scope, catalog)
+        facts.expect_customers({due.subscription.customer_id for due in of_scope})
+        facts.expect_corrections({due.subscription.customer_id for due in of_scope})
+        facts.expect_quantities(of_scope)
+        looked, failed = apart(of_scope, partial(_look, facts), Due.failure)
+        found += [period for _, period in looked]
+        failures += failed
+    return found, failures
+
+
+def _scope_of(period: _Looked) -> Scope:
+    return period.due.scope
+
+
+def _failure(period: _Looked, error: Exception) -> Failure:
+    return period.due.failure(error)
+
+
+def _look(facts: Facts, due: Due) -> _Looked:
+    external_id = facts.customer(due.subscription.customer_id).external_id
+    recorded = facts.quantities_of(due)
     by_start = {(record.price_id, record.segment_start): record for record in recorded}
     known: dict[str, QuantityRecord] = {}
     wanted: dict[str, Wanted] = {}
     missing: list[str] = []
-    for part in catalog.parts_of(session, due):
+    for part in facts.catalog.parts_of(facts.session, due):
         meter = part.price.meter
         record = by_start.get((part.price.record.id, part.period.start))
         if meter is None:
@@ -112,7 +147,7 @@ def _look(session: Session, catalog: Catalog, due: Due) -> _Looked:
         else:
             known[part.key] = record
             wanted[part.key] = Wanted(due.scope, meter, part.period, record.watermark, external_id)
-    return _Looked(due, tuple(recorded), known, wanted, tuple(missing), Corrections.of(session, due))
+    return _Looked(due, tuple(recorded), known, wanted, tuple(missing), Corrections.of(facts, due))
 
 
 def _outcomes(period: _Looked, seen: _Seen, unexpected: list[str]) -> tuple[Outcome, ...]:

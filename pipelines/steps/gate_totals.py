@@ -1,6 +1,6 @@
 """The gate `totals_match_lines`: each line is rated anew from the price version and quantity it names, and added up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -10,13 +10,15 @@ from billing.line_adjustment import adjustment_again
 from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import invoices, quantities
+from ledger.store import invoices
 from ledger.store.invoices import InvoiceRecord
+from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
-from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcome
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
+from pipelines.steps.facts import Facts
+from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcomes
 from pipelines.steps.invoice_parts import parts_of_invoice
-from pipelines.steps.isolation import each_alone
+from pipelines.steps.isolation import Worked, apart, in_batches
 from pipelines.steps.one_off_invoice import one_off_lines_again
 from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.recorded_parts import rated_lines, recorded_parts
@@ -32,15 +34,30 @@ def gate_totals(
         drafts = drafts_of(session, start, end, now, chosen)
     catalog = Catalog()
 
-    def check(session: Session, item: Draft) -> Outcome:
-        scope, listed = item
-        # Read again: another run may have priced it since the drafts were listed.
-        invoice = invoices.get_invoice(session, scope, listed.id)
-        outcome = _outcome(scope, invoice, list(_problems(session, catalog, scope, invoice)))
-        return store_outcome(session, outcome, now)
+    def check(session: Session, scope: Scope, items: Sequence[Draft]) -> Worked[Outcome]:
+        # Read again: another run may have priced them since they were listed.
+        found = invoices.invoices_of(session, scope, {draft.id for _, draft in items})
+        facts = Facts(session, scope, catalog)
+        facts.expect_subscriptions({draft.subscription_id for _, draft in items if draft.subscription_id is not None})
+        looked, failures = apart(items, lambda item: _look(facts, found[item[1].id]), draft_failure)
+        facts.expect([due for _, (_, due) in looked])
+        checked, not_checked = apart(
+            looked, lambda one: _checked(facts, *one[1]), lambda one, error: draft_failure(one[0], error)
+        )
+        outcomes = [outcome for _, outcome in checked]
+        return store_outcomes(session, scope, outcomes, now), [*failures, *not_checked]
 
-    outcomes, failures = each_alone(ledger, drafts, check, draft_failure)
+    outcomes, failures = in_batches(ledger, drafts, scope_of_draft, check, draft_failure)
     return GateReport(tuple(outcomes), tuple(failures))
+
+
+def _look(facts: Facts, invoice: InvoiceRecord) -> tuple[InvoiceRecord, Due]:
+    facts.put_invoice(invoice)
+    return invoice, due_of_draft(facts, invoice)
+
+
+def _checked(facts: Facts, invoice: InvoiceRecord, due: Due) -> Outcome:
+    return _outcome(facts.scope, invoice, list(_problems(facts, invoice, due)))
 
 
 def check_one_off(scope: Scope, invoice: InvoiceRecord) -> Outcome:
@@ -59,23 +76,18 @@ def _outcome(scope: Scope, invoice: InvoiceRecord, problems: list[str]) -> Outco
     return Outcome(Gate.TOTALS_MATCH_LINES, scope, invoice.id, invoice_hash(invoice), not problems, detail)
 
 
-def _problems(session: Session, catalog: Catalog, scope: Scope, invoice: InvoiceRecord) -> Iterator[str]:
+def _problems(facts: Facts, invoice: InvoiceRecord, due: Due) -> Iterator[str]:
     if invoice.inputs_hash is None:
         yield "the draft is not priced"
         return
-    due = due_of_draft(session, scope, invoice)
-    parts = parts_of_invoice(session, catalog, due)
-    if [part.key for part in parts] != [line.key for line in invoice.own_lines]:
+    if [part.key for part in parts_of_invoice(facts, due)] != [line.key for line in invoice.own_lines]:
         yield "the lines are not the prices of the plan"
-    recorded = {
-        (each.price_id, each.segment_start): each.quantity
-        for each in quantities.quantities_of(session, scope, due.subscription.id, due.period.start)
-    }
+    recorded = {(each.price_id, each.segment_start): each.quantity for each in facts.quantities_of(due)}
     for line in invoice.lines:
         key = (line.price_id or "", line.period.start)
         if line.price_type == "usage" and recorded.get(key) != line.quantity:
             yield f"{line.key}: the quantity is not the recorded one"
-    again = rated_lines(invoice, recorded_parts(session, due, invoice), due.subscription.schedule())
+    again = rated_lines(invoice, recorded_parts(facts, due, invoice), due.subscription.schedule())
     for line, rated in zip(invoice.own_lines, again, strict=True):
         if (rated.total, rated.unrounded) != (line.amount, line.unrounded):
             yield f"{line.key}: rated anew the amount is {rated.total}, not {line.amount}"

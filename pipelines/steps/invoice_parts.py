@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from itertools import groupby
 from typing import TypeAlias
 
 from sqlalchemy.orm import Session
@@ -16,12 +18,13 @@ from billing.advance import Billed, Settlement, advance_key, settle, true_up_key
 from billing.credit_note import credited_before_settlement
 from billing.invoice import BillingReason, InvoiceStatus
 from billing.scope import Scope
-from ledger.store import credit_notes, invoices, prices, subscriptions
+from ledger.store import credit_notes, invoices, subscriptions
 from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import BillingDay, Due, due_of
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.isolation import Failure, failure_of
+from pipelines.steps.facts import Facts
+from pipelines.steps.isolation import Failure, apart, failure_of
 from pipelines.steps.plan_prices import Catalog, DuePrice, Part
 from pipelines.steps.rate_parts import rate_parts
 
@@ -41,25 +44,26 @@ _BilledLine: TypeAlias = tuple[LineRecord, Decimal]
 
 _ZERO, _ONE = Decimal(0), Decimal(1)
 _TICK = timedelta(microseconds=1)
+_Begun = tuple[Scope, SubscriptionRecord]
 _START, _CYCLE = BillingReason.SUBSCRIPTION_START, BillingReason.SUBSCRIPTION_CYCLE
 
 
-def parts_of_invoice(session: Session, catalog: Catalog, due: Due, *, anticipated: bool = False) -> tuple[Part, ...]:
+def parts_of_invoice(facts: Facts, due: Due, *, anticipated: bool = False) -> tuple[Part, ...]:
     """The parts of a period's invoice in the order of its lines. With `anticipated`, an invoice that would have billed
     the period in advance and is not there yet is taken to do so.
 
     NotFound where a feature or a meter is gone.
     """
     if due.is_start:
-        return _advance(session, catalog, due)
-    own = catalog.parts_of(session, due)
-    if not catalog.has_advance(session, due):
+        return _advance(facts, due)
+    own = facts.catalog.parts_of(facts.session, due)
+    if not facts.catalog.has_advance(facts.session, due):
         return own
     following = next_due(due)
     return (
         *(part for part in own if not part.price.record.price.in_advance),
-        *_true_ups(session, due, own, anticipated=anticipated),
-        *(() if following is None else _advance(session, catalog, following)),
+        *_true_ups(facts, due, own, anticipated=anticipated),
+        *(() if following is None else _advance(facts, following)),
     )
 
 
@@ -76,38 +80,58 @@ def starts_of(
     catalog = Catalog()
     found: list[Due] = []
     failures: list[Failure] = []
-    for scope, subscription in subscriptions.begun_between(session, start, min(end, now + _TICK)):
-        if not chosen.takes_subscription(scope, subscription.id):
-            continue
-        try:
-            first = start_due(session, catalog, scope, subscription)
-            if first is not None:
-                known = invoices.of_period(session, scope, subscription.id, first.period.start, _START)
-                found.append(first if known is None else replace(first, invoice_id=known.id, status=known.status))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's alone
-            failures.append(failure_of(scope, subscription.id, subscription.start_date, error))
+    begun = [
+        (scope, subscription)
+        for scope, subscription in subscriptions.begun_between(session, start, min(end, now + _TICK))
+        if chosen.takes_subscription(scope, subscription.id)
+    ]
+    for scope, some in groupby(sorted(begun, key=_scope_of), _scope_of):
+        facts = Facts(session, scope, catalog)
+        seen, failed = apart(some, partial(_start_of, facts), _begun_failure)
+        failures += failed
+        found += [due for _, due in seen if due is not None]
     return BillingDay(tuple(found), tuple(failures))
 
 
-def start_due(session: Session, catalog: Catalog, scope: Scope, subscription: SubscriptionRecord) -> Due | None:
+def _scope_of(begun: _Begun) -> Scope:
+    return begun[0]
+
+
+def _begun_failure(begun: _Begun, error: Exception) -> Failure:
+    scope, subscription = begun
+    return failure_of(scope, subscription.id, subscription.start_date, error)
+
+
+def _start_of(facts: Facts, begun: _Begun) -> Due | None:
+    _, subscription = begun
+    first = start_due(facts, subscription)
+    if first is None:
+        return None
+    known = facts.invoice_of(subscription.id, first.period.start, _START)
+    return first if known is None else replace(first, invoice_id=known.id, status=known.status)
+
+
+def start_due(facts: Facts, subscription: SubscriptionRecord) -> Due | None:
     """What a subscription bills at its start, in advance for its first period; None where that comes to nothing."""
     period = subscription.period_at(subscription.start_date)
     if period is None:
         return None
-    due = due_of(scope, subscription, period, _START)
-    if not catalog.has_advance(session, due):
+    due = due_of(facts.scope, subscription, period, _START)
+    if not facts.catalog.has_advance(facts.session, due):
         return None
-    return due if any(amount for _, amount in _rated(due, _advance(session, catalog, due))) else None
+    return due if any(amount for _, amount in _rated(due, _advance(facts, due))) else None
 
 
-def settlements(session: Session, catalog: Catalog, due: Due) -> dict[str, Settlement]:
+def settlements(facts: Facts, due: Due) -> dict[str, Settlement]:
     """Price id -> what of it is due for a period and was billed in advance."""
-    return _settlements(due, catalog.parts_of(session, due), _billed(session, due))
+    return _settlements(due, facts.catalog.parts_of(facts.session, due), _billed(facts, due))
 
 
-def advance_is_open(session: Session, due: Due) -> bool:
+def advance_is_open(facts: Facts, due: Due) -> bool:
     """Whether the invoice that bills the period in advance may still change."""
-    found = None if due.is_start else _invoice_before(session, due)
+    if due.is_start or not facts.catalog.has_advance(facts.session, due):
+        return False
+    found = _invoice_before(facts, due)
     return found is not None and found.status is InvoiceStatus.DRAFT and bool(_of_period(found, due.period.start))
 
 
@@ -126,21 +150,21 @@ def settling_invoice(session: Session, scope: Scope, invoice: InvoiceRecord) -> 
     return invoices.of_period(session, scope, invoice.subscription_id, start, _CYCLE)
 
 
-def _advance(session: Session, catalog: Catalog, due: Due) -> tuple[Part, ...]:
-    parts = [part for part in catalog.parts_of(session, due) if part.price.record.price.in_advance]
-    if not parts or _is_settled(session, due):
+def _advance(facts: Facts, due: Due) -> tuple[Part, ...]:
+    own = facts.catalog.parts_of(facts.session, due)
+    parts = [part for part in own if part.price.record.price.in_advance]
+    if not parts or _is_settled(facts, due):
         return ()
     return tuple(replace(part, key=advance_key(part.key)) for part in parts)
 
 
-def _is_settled(session: Session, due: Due) -> bool:
-    starts = [due.period.start]
-    known = invoices.invoices_of_periods(session, due.scope, due.subscription.id, starts).get(due.period.start)
+def _is_settled(facts: Facts, due: Due) -> bool:
+    known = facts.invoice_of(due.subscription.id, due.period.start, _CYCLE)
     return known is not None and known.status is not InvoiceStatus.DRAFT
 
 
-def _true_ups(session: Session, due: Due, own: Sequence[Part], *, anticipated: bool) -> Iterator[Part]:
-    billed = _billed(session, due)
+def _true_ups(facts: Facts, due: Due, own: Sequence[Part], *, anticipated: bool) -> Iterator[Part]:
+    billed = _billed(facts, due)
     if billed is None and anticipated:
         return
     last = {part.price.record.id: part.price for part in own}
@@ -150,7 +174,8 @@ def _true_ups(session: Session, due: Due, own: Sequence[Part], *, anticipated: b
         price = last.get(price_id)
         if price is None:
             line = next(line for line, _ in billed or () if line.price_id == price_id)
-            price = DuePrice(prices.price_of(session, due.scope, line), None)
+            record = facts.catalog.recorded_price(facts.session, due.scope, price_id, line.price_version)
+            price = DuePrice(record, None)
         yield Part(true_up_key(price_id), due.period, price, _ONE, settlement)
 
 
@@ -168,24 +193,23 @@ def _rated(due: Due, parts: Sequence[Part]) -> list[tuple[Part, Decimal]]:
     return [(part, each.total) for part, each in zip(parts, rated, strict=True)]
 
 
-def _billed(session: Session, due: Due) -> tuple[_BilledLine, ...] | None:
+def _billed(facts: Facts, due: Due) -> tuple[_BilledLine, ...] | None:
     """The lines that bill the period in advance, none of a void invoice; None where one may come that does."""
-    found = _invoice_before(session, due)
+    found = _invoice_before(facts, due)
     if found is not None and found.status is InvoiceStatus.VOID:
         return ()
     if found is None or found.inputs_hash is None:
         return None
-    notes = credit_notes.of_invoice(session, due.scope, found.id) if found.amount_credited else ()
+    notes = credit_notes.of_invoice(facts.session, due.scope, found.id) if found.amount_credited else ()
     credited = credited_before_settlement(part for note in notes for part in note.lines)
     return tuple((line, credited.get(line.id, _ZERO)) for line in _of_period(found, due.period.start))
 
 
-def _invoice_before(session: Session, due: Due) -> InvoiceRecord | None:
+def _invoice_before(facts: Facts, due: Due) -> InvoiceRecord | None:
     previous = due.subscription.schedule().previous(due.period)
-    scope, subscription_id = due.scope, due.subscription.id
     if previous is None:
-        return invoices.of_period(session, scope, subscription_id, due.period.start, _START)
-    return invoices.of_period(session, scope, subscription_id, previous.start, _CYCLE)
+        return facts.invoice_of(due.subscription.id, due.period.start, _START)
+    return facts.invoice_of(due.subscription.id, previous.start, _CYCLE)
 
 
 def _of_period(invoice: InvoiceRecord, start: datetime) -> tuple[LineRecord, ...]:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
 from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms, discountable
 from billing.adjustments.coupon import Duration, in_force, within_first
 from billing.invoice import BillingReason, InvoiceStatus, content_hash
 from billing.period import Period
-from billing.scope import Scope
-from ledger.store import customers, discounts, invoices, subscriptions, tax_rates
 from ledger.store.discounts import DiscountRecord
 from ledger.store.invoices import InvoiceRecord
+from pipelines.steps.facts import Facts
 
 __all__ = ["Billed", "terms_for", "terms_of", "with_terms"]
 
@@ -34,21 +31,21 @@ class Billed:
         return self.period.start if self.reason is BillingReason.SUBSCRIPTION_START else self.period.end
 
 
-def terms_of(session: Session, scope: Scope, invoice: InvoiceRecord) -> InvoiceTerms:
+def terms_of(facts: Facts, invoice: InvoiceRecord) -> InvoiceTerms:
     """The terms that a draft is priced with now."""
     billed = Billed(
         invoice.customer_id, invoice.subscription_id, invoice.period, invoice.billing_reason, invoice.tax_rate_ids
     )
-    return terms_for(session, scope, billed)
+    return terms_for(facts, billed)
 
 
-def terms_for(session: Session, scope: Scope, billed: Billed) -> InvoiceTerms:
+def terms_for(facts: Facts, billed: Billed) -> InvoiceTerms:
     """The terms of an invoice that need not be there yet.
 
     Coupons count for subscriptions, not for what is made by hand. Rates set for the invoice count before its
     customer's. A customer who is exempt is never taxed.
     """
-    return InvoiceTerms(_discounts(session, scope, billed), _taxes(session, scope, billed))
+    return InvoiceTerms(_discounts(facts, billed), _taxes(facts, billed))
 
 
 def with_terms(inputs_hash: str, terms: InvoiceTerms) -> str:
@@ -56,14 +53,14 @@ def with_terms(inputs_hash: str, terms: InvoiceTerms) -> str:
     return content_hash({"lines": inputs_hash, "terms": terms})
 
 
-def _discounts(session: Session, scope: Scope, billed: Billed) -> tuple[DiscountTerms, ...]:
+def _discounts(facts: Facts, billed: Billed) -> tuple[DiscountTerms, ...]:
     if billed.subscription_id is None:
         return ()
-    held = discounts.of_customer(session, scope, billed.customer_id, billed.subscription_id)
-    return tuple(each.terms for each in held if _counts(session, scope, each, billed, billed.subscription_id))
+    held = facts.discounts_of(billed.customer_id, billed.subscription_id)
+    return tuple(each.terms for each in held if _counts(facts, each, billed, billed.subscription_id))
 
 
-def _counts(session: Session, scope: Scope, discount: DiscountRecord, billed: Billed, subscription_id: str) -> bool:
+def _counts(facts: Facts, discount: DiscountRecord, billed: Billed, subscription_id: str) -> bool:
     if not in_force(discount.starts_at, discount.ends_at, billed.period):
         return False
     terms = discount.coupon.terms
@@ -71,19 +68,19 @@ def _counts(session: Session, scope: Scope, discount: DiscountRecord, billed: Bi
         case Duration.FOREVER:
             return True
         case Duration.REPEATING:
-            schedule = subscriptions.get_subscription(session, scope, subscription_id).schedule()
+            schedule = facts.subscription(subscription_id).schedule()
             return within_first(terms.periods or 0, discount.starts_at, schedule, billed.period)
-    return _is_first(session, scope, discount, billed)
+    return _is_first(facts, discount, billed)
 
 
-def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: Billed) -> bool:
+def _is_first(facts: Facts, discount: DiscountRecord, billed: Billed) -> bool:
     """Whether the invoice is the first one, by period, that the discount can take something off.
 
     One that was finalized with it has used it up, even if an earlier period is billed only now.
     """
     currency = discount.coupon.terms.currency
     place = _place(billed)
-    for other in invoices.of_customer(session, scope, billed.customer_id, discount.subscription_id):
+    for other in facts.invoices_of_customer(billed.customer_id, discount.subscription_id):
         if _place(other) == place or other.status == InvoiceStatus.VOID:
             continue
         if other.status == InvoiceStatus.FINALIZED and any(
@@ -91,14 +88,14 @@ def _is_first(session: Session, scope: Scope, discount: DiscountRecord, billed: 
         ):
             return False
         takes_it = currency in {None, other.currency} and in_force(discount.starts_at, discount.ends_at, other.period)
-        if takes_it and _place(other) < place and _has_discountable(session, scope, other):
+        if takes_it and _place(other) < place and _has_discountable(facts, other):
             return False
     return True
 
 
-def _has_discountable(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
-    """`invoice` is without its lines; its subtotal holds what coupons leave alone as well."""
-    return discountable(invoices.get_invoice(session, scope, invoice.id).lines) > 0
+def _has_discountable(facts: Facts, invoice: InvoiceRecord) -> bool:
+    """`invoice` may be without its lines; its subtotal holds what coupons leave alone as well."""
+    return discountable(facts.lines_of(invoice).lines) > 0
 
 
 def _place(billed: Billed | InvoiceRecord) -> tuple[datetime, datetime, str]:
@@ -106,9 +103,8 @@ def _place(billed: Billed | InvoiceRecord) -> tuple[datetime, datetime, str]:
     return billed.billed_at, billed.period.start, billed.subscription_id or ""
 
 
-def _taxes(session: Session, scope: Scope, billed: Billed) -> tuple[TaxTerms, ...]:
-    customer = customers.get_customer(session, scope, billed.customer_id)
+def _taxes(facts: Facts, billed: Billed) -> tuple[TaxTerms, ...]:
+    customer = facts.customer(billed.customer_id)
     if customer.tax_exempt:
         return ()
-    ids = customer.tax_rate_ids if billed.tax_rate_ids is None else billed.tax_rate_ids
-    return tax_rates.terms_of_rates(session, scope, ids)
+    return facts.tax_terms(customer.tax_rate_ids if billed.tax_rate_ids is None else billed.tax_rate_ids)

@@ -1,35 +1,41 @@
-"""Work on many items in few transactions, where one item's failure stays its own.
+"""Work on many items in few statements and transactions, where one item's failure stays its own.
 
-A transaction per item costs an fsync each; one for all of them would lose everything to the first bad one. So items go
-in batches, and where a batch fails, each of its items has a savepoint of its own.
+Statements and a transaction per item cost a hundred times what the work does; one for all items would lose everything
+to the first bad one. So items go in batches, and a batch that fails is halved until the bad item is alone.
 """
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import groupby
 from typing import TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from billing.errors import TallyError, Unavailable
 from billing.scope import Scope
 from ledger.db import Ledger
 
-__all__ = ["Failure", "each_alone", "failure_of"]
+__all__ = ["Failure", "Worked", "apart", "each_alone", "failure_of", "in_batches"]
 
-# Bounds how long one transaction keeps other writers waiting on SQLite: about 0.2 s of statements.
-BATCH = 50
+# Bounds how long one transaction keeps other writers waiting on SQLite, and how much is in memory at once.
+BATCH = 1000
 # From so many items on, what a step writes changes how full the tables are. It does again at every tenfold.
-_MANY = 10 * BATCH
+_MANY = 500
+# So many of those that are worked on one by one share a transaction.
+_FEW = 50
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
+G = TypeVar("G")
+# Results, and what could not be done.
+Worked = tuple[list[R], list["Failure"]]
 
 
 @dataclass(frozen=True)
@@ -55,62 +61,126 @@ def failure_of(scope: Scope, subject: str, period_start: datetime, error: Except
     return Failure(scope, subject, period_start, "unexpected_error", f"{type(error).__name__}; see the run's log")
 
 
+def in_batches(
+    ledger: Ledger,
+    items: Sequence[T],
+    scope_of: Callable[[T], Scope],
+    work: Callable[[Session, Scope, Sequence[T]], Worked[R]],
+    failed: Callable[[T, Exception], Failure],
+) -> tuple[list[R], list[Failure]]:
+    """`work` for all items, many of one environment at a time: results and failures, in the order of the items.
+
+    `work` says which of its items failed, and writes the others. Where it raises, its items are worked on in two halves
+    and so on, until the one that it raises for is alone; what failed has written nothing. `work` must have no effect
+    but on the session, since it is also run again after it has lost to another transaction.
+    Raises Unavailable when the ledger is: then no item can do better than the next.
+    """
+    return _in_batches(ledger, items, scope_of, work, failed, BATCH)
+
+
+def _in_batches(
+    ledger: Ledger,
+    items: Sequence[T],
+    group_of: Callable[[T], G],
+    work: Callable[[Session, G, Sequence[T]], Worked[R]],
+    failed: Callable[[T, Exception], Failure],
+    size: int,
+) -> Worked[R]:
+    results: list[R] = []
+    failures: list[Failure] = []
+    refresh_at = 0 if len(items) > _MANY else len(items)
+    for start in range(0, len(items), size):
+        if start >= refresh_at:
+            ledger.refresh_statistics()
+            refresh_at = max(_MANY, 10 * start)
+        batch = items[start : start + size]
+        done, not_done = ledger.run(partial(_batch, items=batch, group_of=group_of, work=work, failed=failed))
+        results += done
+        failures += not_done
+    return results, failures
+
+
 def each_alone(
     ledger: Ledger,
     items: Sequence[T],
     work: Callable[[Session, T], R],
     failed: Callable[[T, Exception], Failure],
 ) -> tuple[list[R], list[Failure]]:
-    """`work` for every item: results and failures in the order of the items; what failed has written nothing.
+    """The same for work on single items, some of them in a transaction: for what is rare, or needs locks of its own."""
 
-    `work` must have no effect but on the session, since a batch in which an item failed, or that lost to another
-    transaction, is run again.
-    Raises Unavailable when the ledger is: then no item can do better than the next.
+    def one_by_one(session: Session, _scope: None, some: Sequence[T]) -> Worked[R]:
+        return [work(session, item) for item in some], []
+
+    return _in_batches(ledger, items, lambda _: None, one_by_one, failed, _FEW)
+
+
+def apart(
+    items: Iterable[T], look: Callable[[T], R], failed: Callable[[T, Exception], Failure]
+) -> tuple[list[tuple[T, R]], list[Failure]]:
+    """What `look` says of each item, which writes nothing: where it raises, that is this item's failure alone.
+
+    What the database raises goes on: the transaction that it happened in is of no more use.
     """
-    results: list[R] = []
+    seen: list[tuple[T, R]] = []
     failures: list[Failure] = []
-    refresh_at = 0 if len(items) > _MANY else len(items)
-    for start in range(0, len(items), BATCH):
-        if start >= refresh_at:
-            ledger.refresh_statistics()
-            refresh_at = max(_MANY, 10 * start)
-        batch = items[start : start + BATCH]
-        done, not_done = ledger.run(partial(_batch, items=batch, work=work, failed=failed))
-        results += done
-        failures += not_done
-    return results, failures
+    for item in items:
+        try:
+            seen.append((item, look(item)))
+        except (Unavailable, DBAPIError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this item's alone
+            failures.append(failed(item, error))
+    return seen, failures
 
 
 def _batch(
     session: Session,
     items: Sequence[T],
-    work: Callable[[Session, T], R],
+    group_of: Callable[[T], G],
+    work: Callable[[Session, G, Sequence[T]], Worked[R]],
     failed: Callable[[T, Exception], Failure],
-) -> tuple[list[R], list[Failure]]:
-    # Most batches have no failure: one savepoint for all of them saves two statements an item.
-    try:
-        with session.begin_nested():
-            return [work(session, item) for item in items], []
-    except (Unavailable, OperationalError, InterfaceError):
-        raise
-    except Exception:  # noqa: BLE001 - found again below, under the item that it belongs to
-        return _one_by_one(session, items, work, failed)
-
-
-def _one_by_one(
-    session: Session,
-    items: Sequence[T],
-    work: Callable[[Session, T], R],
-    failed: Callable[[T, Exception], Failure],
-) -> tuple[list[R], list[Failure]]:
+) -> Worked[R]:
     results: list[R] = []
     failures: list[Failure] = []
-    for item in items:
-        try:
-            with session.begin_nested():
-                results.append(work(session, item))
-        except (Unavailable, OperationalError, InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this item's alone
-            failures.append(failed(item, error))
+    for group, some in groupby(items, group_of):
+        done, not_done = _halved(session, group, list(some), work, failed)
+        results += done
+        failures += not_done
     return results, failures
+
+
+def _halved(
+    session: Session,
+    group: G,
+    items: Sequence[T],
+    work: Callable[[Session, G, Sequence[T]], Worked[R]],
+    failed: Callable[[T, Exception], Failure],
+) -> Worked[R]:
+    try:
+        with session.begin_nested():
+            return work(session, group, items)
+    except (Unavailable, OperationalError, InterfaceError):
+        raise
+    except IntegrityError as error:
+        # A rival may have written a row since we looked for it. It is there now, and a second look finds it.
+        again = _once_more(session, group, items, work)
+        if again is not None:
+            return again
+        raised: Exception = error
+    except Exception as error:  # noqa: BLE001 - found again below, under the item that it belongs to
+        raised = error
+    if len(items) == 1:
+        return [], [failed(items[0], raised)]
+    middle = len(items) // 2
+    first, last = (_halved(session, group, some, work, failed) for some in (items[:middle], items[middle:]))
+    return [*first[0], *last[0]], [*first[1], *last[1]]
+
+
+def _once_more(
+    session: Session, group: G, items: Sequence[T], work: Callable[[Session, G, Sequence[T]], Worked[R]]
+) -> Worked[R] | None:
+    try:
+        with session.begin_nested():
+            return work(session, group, items)
+    except IntegrityError:
+        return None

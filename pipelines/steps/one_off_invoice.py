@@ -17,7 +17,9 @@ from ledger.store import audit, customers, invoices, tax_rates
 from ledger.store.customers import CustomerRecord
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.code_version import CODE_VERSION
+from pipelines.steps.facts import Facts
 from pipelines.steps.invoice_terms import terms_of, with_terms
+from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["NewOneOff", "create_one_off", "one_off_inputs_hash", "one_off_lines_again", "price_one_off"]
 
@@ -70,7 +72,7 @@ def price_one_off(
     session: Session, scope: Scope, draft: InvoiceRecord, lines: Sequence[LineDraft], now: datetime
 ) -> InvoiceRecord:
     """The draft with these lines, under the taxes that hold for it now. Conflict `invoice_not_draft`."""
-    terms = terms_of(session, scope, draft)
+    terms = terms_of(Facts(session, scope, Catalog()), draft)
     inputs = with_terms(one_off_inputs_hash(draft, lines, CODE_VERSION), terms)
     return invoices.replace_lines(session, scope, draft.id, lines, inputs, None, CODE_VERSION, now, terms)
 

@@ -13,7 +13,9 @@ from ledger.store import audit, gates, invoices
 from ledger.store.gates import GateRecord
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.drafts import due_of_draft
+from pipelines.steps.facts import Facts
 from pipelines.steps.gate_invoices import Gate, Outcome, override_hash, override_of
+from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["Override", "gates_of", "override_gate"]
 
@@ -74,4 +76,4 @@ def _subject(session: Session, scope: Scope, invoice: InvoiceRecord, gate: Gate)
     """Gates of quantities know the period, the others the invoice."""
     if gate in {Gate.TOTALS_MATCH_LINES, Gate.FINALIZE} or invoice.subscription_id is None:
         return invoice.id
-    return due_of_draft(session, scope, invoice).subject
+    return due_of_draft(Facts(session, scope, Catalog()), invoice).subject

@@ -11,6 +11,7 @@ from billing.advance import Settlement
 from billing.instant import format_instant
 from billing.meter import Meter
 from billing.period import Period
+from billing.price_version import billed_in
 from billing.scope import Scope
 from billing.subscription import ChangeKind, Override, Segment
 from ledger.store import features, meters, plans, prices
@@ -20,6 +21,7 @@ from pipelines.steps.billing_day import Due
 __all__ = ["Catalog", "DuePrice", "Part"]
 
 _ONE = Decimal(1)
+_MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,40 @@ class Catalog:
     """Reads prices and meters of many periods, each of them once for a whole step."""
 
     def __init__(self) -> None:
-        self._prices: dict[tuple[Scope, str, Period], tuple[DuePrice, ...]] = {}
-        self._overrides: dict[tuple[Scope, Override], DuePrice] = {}
+        self._prices: dict[tuple[Scope, str], list[tuple[PriceRecord, ...]]] = {}
         self._meters: dict[tuple[Scope, str], Meter | None] = {}
         self._continues: dict[tuple[Scope, str], bool] = {}
         self._advance: dict[tuple[Scope, str], bool] = {}
+        self._versions: dict[tuple[Scope, str, int | None], PriceRecord] = {}
+        self._meter_versions: dict[tuple[Scope, str, int | None], Meter] = {}
+        self._plain: dict[tuple[Scope, str, Period, Period], tuple[Part, ...]] = {}
 
     def forget_prices(self) -> None:
         """Lets the prices be read again, as they have to be once they are held."""
         self._prices.clear()
         self._advance.clear()
+        self._plain.clear()
+
+    def recorded_price(self, session: Session, scope: Scope, price_id: str, version: int | None) -> PriceRecord:
+        """A version of a price, which never changes. NotFound `price_not_found`."""
+        key = (scope, price_id, version)
+        if key not in self._versions:
+            self._versions[key] = prices.get_price(session, scope, price_id, version)
+        return self._versions[key]
+
+    def recorded_meter(self, session: Session, scope: Scope, meter_id: str, version: int | None) -> Meter:
+        """A version of a meter, which never changes. NotFound `meter_not_found`."""
+        key = (scope, meter_id, version)
+        if key not in self._meter_versions:
+            self._meter_versions[key] = meters.get_meter(session, scope, meter_id, version)
+        return self._meter_versions[key]
+
+    def continues(self, session: Session, scope: Scope, plan_id: str) -> bool:
+        """Whether the plan's usage prices go on where the usage of the period has got to under other prices."""
+        if (scope, plan_id) not in self._continues:
+            terms = plans.terms_of(session, scope, [plan_id])[plan_id]
+            self._continues[scope, plan_id] = terms.tier_progress == "continue"
+        return self._continues[scope, plan_id]
 
     def parts_of(self, session: Session, due: Due) -> tuple[Part, ...]:
         """What a period is billed by: each price over the time in which nothing changes for it, by segment and then in
@@ -75,6 +101,18 @@ class Catalog:
 
         `billing.price_version` says which version bills which period; what is archived by then is left out.
         """
+        only = due.segments[0] if len(due.segments) == 1 else None
+        if only is None or not only.billed or only.quantities or only.overrides:
+            return self._cut(session, due)
+        # Most subscriptions are like others of their plan: they share their parts.
+        key = (due.scope, only.plan_id, due.period, only.period)
+        if key not in self._plain:
+            if len(self._plain) >= _MOST_KEPT:
+                self._plain.clear()
+            self._plain[key] = self._cut(session, due)
+        return self._plain[key]
+
+    def _cut(self, session: Session, due: Due) -> tuple[Part, ...]:
         found: list[Part] = []
         last_of: dict[str, int] = {}
         for segment in due.segments:
@@ -97,17 +135,18 @@ class Catalog:
         history = due.subscription.history
         if any(change.kind is ChangeKind.PRICE_OVERRIDDEN for change in history):
             return True
-        plan_ids = {
-            due.subscription.plan_id,
-            *(change.values["plan_id"] for change in history if change.kind is ChangeKind.PLAN_CHANGED),
-        }
-        return any(self._plan_has_advance(session, due.scope, plan_id) for plan_id in plan_ids)
+        return any(self._plan_has_advance(session, due.scope, each) for each in due.subscription.plan_ids)
 
     def _plan_has_advance(self, session: Session, scope: Scope, plan_id: str) -> bool:
         if (scope, plan_id) not in self._advance:
-            versions = prices.versions_of_plan(session, scope, plan_id)
-            self._advance[scope, plan_id] = any(version.price.in_advance for version in versions)
+            every = self._prices_of_plan(session, scope, plan_id)
+            self._advance[scope, plan_id] = any(one.price.in_advance for versions in every for one in versions)
         return self._advance[scope, plan_id]
+
+    def _prices_of_plan(self, session: Session, scope: Scope, plan_id: str) -> list[tuple[PriceRecord, ...]]:
+        if (scope, plan_id) not in self._prices:
+            self._prices[scope, plan_id] = prices.versions_by_price(session, scope, plan_id)
+        return self._prices[scope, plan_id]
 
     def _of_segment(self, session: Session, due: Due, segment: Segment) -> Iterator[Part]:
         for price in self._prices_of(session, due, segment.plan_id):
@@ -117,26 +156,16 @@ class Catalog:
             yield Part(billed.record.id, segment.period, billed, seats)
 
     def _prices_of(self, session: Session, due: Due, plan_id: str) -> tuple[DuePrice, ...]:
-        key = (due.scope, plan_id, due.period)
-        if key not in self._prices:
-            billed = prices.prices_billed_in(session, due.scope, plan_id, due.period)
-            continues = self._plan_continues(session, due.scope, plan_id)
-            self._prices[key] = tuple(
-                DuePrice(price, self._meter_of(session, due.scope, price), continues) for price in billed
-            )
-        return self._prices[key]
+        every = self._prices_of_plan(session, due.scope, plan_id)
+        continues = self.continues(session, due.scope, plan_id)
+        return tuple(
+            DuePrice(price, self._meter_of(session, due.scope, price), continues)
+            for versions in every
+            if (price := billed_in(versions, due.period)) is not None
+        )
 
     def _override(self, session: Session, scope: Scope, override: Override, price: DuePrice) -> DuePrice:
-        if (scope, override) not in self._overrides:
-            record = prices.get_price(session, scope, override.price_id, override.version)
-            self._overrides[scope, override] = replace(price, record=record)
-        return self._overrides[scope, override]
-
-    def _plan_continues(self, session: Session, scope: Scope, plan_id: str) -> bool:
-        if (scope, plan_id) not in self._continues:
-            terms = plans.terms_of(session, scope, [plan_id])[plan_id]
-            self._continues[scope, plan_id] = terms.tier_progress == "continue"
-        return self._continues[scope, plan_id]
+        return replace(price, record=self.recorded_price(session, scope, override.price_id, override.version))
 
     def _meter_of(self, session: Session, scope: Scope, price: PriceRecord) -> Meter | None:
         if price.price.is_flat or price.feature_id is None:

@@ -8,26 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import adjust
 from billing.errors import NotFound
-from billing.invoice import LineDraft, content_hash
+from billing.invoice import InvoiceStatus, LineDraft, content_hash
 from billing.line_adjustment import LineAdjustment, adjustment_line
 from billing.price import price_to_json
 from billing.rating import Rated
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import invoices, line_adjustments, quantities
-from ledger.store.invoices import InvoiceRecord
+from ledger.store import invoices, line_adjustments
+from ledger.store.invoice_lines import lines_with_ids
+from ledger.store.invoices import DraftRecord, InvoiceRecord
 from ledger.store.quantities import QuantityRecord
-from pipelines.steps.billing_day import Due, hold_if_open
+from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft
+from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
+from pipelines.steps.facts import Facts
 from pipelines.steps.invoice_parts import parts_of_invoice
 from pipelines.steps.invoice_terms import terms_of, with_terms
-from pipelines.steps.isolation import Failure, each_alone
+from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.rate_parts import rate_parts
 
@@ -42,7 +45,10 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+_NAMES = [item.name for item in fields(LineDraft)]
+
+
+@dataclass(frozen=True, slots=True)
 class PricedInvoice:
     """`changed` is false where the draft had these very lines already."""
 
@@ -74,11 +80,11 @@ def price_invoices(
     drafts.sort(key=lambda item: (item[0], item[1].period.end, item[1].period.start, item[1].subscription_id or ""))
     catalog = Catalog()
 
-    def price(session: Session, item: Draft) -> PricedInvoice | None:
-        return price_draft(session, catalog, *item, now, code_version)
+    def price(session: Session, scope: Scope, items: Sequence[Draft]) -> Worked[PricedInvoice]:
+        return _price_drafts(Facts(session, scope, catalog), [draft for _, draft in items], now, code_version)
 
-    priced, failures = each_alone(ledger, drafts, price, draft_failure)
-    return Priced(tuple(invoice for invoice in priced if invoice is not None), tuple(failures))
+    priced, failures = in_batches(ledger, drafts, scope_of_draft, price, draft_failure)
+    return Priced(tuple(priced), tuple(failures))
 
 
 def lines_for(due: Due, parts: Sequence[Part], recorded: Sequence[QuantityRecord]) -> tuple[LineDraft, ...]:
@@ -136,28 +142,75 @@ def with_adjustments(inputs_hash: str, adjustments: Sequence[LineAdjustment]) ->
     return content_hash({"lines": inputs_hash, "adjustments": lines})
 
 
-def price_draft(
-    session: Session, catalog: Catalog, scope: Scope, draft: InvoiceRecord, now: datetime, code_version: str
-) -> PricedInvoice | None:
-    """One draft of a subscription; None where it is no draft any more. Errors as for `due_of_draft`, `lines_for`."""
-    due = due_of_draft(session, scope, draft)
-    if not hold_if_open(session, due):
-        # Another run finalized it since the drafts were listed.
-        return None
-    draft = invoices.get_invoice(session, scope, draft.id)
-    parts = parts_of_invoice(session, catalog, due)
-    recorded = quantities.quantities_of(session, scope, due.subscription.id, draft.period.start)
-    own = lines_for(due, parts, recorded)
-    adjustments = line_adjustments.claim(session, scope, [(due.subscription.id, draft.id)])[draft.id]
+def _price_drafts(
+    facts: Facts, drafts: Sequence[DraftRecord], now: datetime, code_version: str
+) -> Worked[PricedInvoice]:
+    """Drafts of subscriptions, in this order, so that a later one sees what an earlier one says; without those that are
+    no drafts any more. Failures are those of `due_of_draft` and `lines_for`.
+    """
+    session, scope = facts.session, facts.scope
+    held = invoices.hold_invoices(session, scope, {draft.id for draft in drafts})
+    # Another run may have finalized some since they were listed.
+    opened = [held[each.id] for each in drafts if each.id in held and held[each.id].status == InvoiceStatus.DRAFT]
+    facts.expect_subscriptions({draft.subscription_id for draft in opened if draft.subscription_id is not None})
+    dues, failures = apart(opened, partial(due_of_draft, facts), partial(_failure, scope))
+    for draft in opened:
+        facts.put_invoice(draft)
+    facts.expect([due for _, due in dues])
+    _claim_adjustments(facts, dues)
+    priced, not_priced = apart(dues, partial(_price, facts, now, code_version), partial(_due_failure, scope))
+    changed = [(draft, new) for (draft, _), new in priced if new is not draft]
+    invoices.replace_lines_of(session, scope, changed, now)
+    return [
+        PricedInvoice(
+            scope, new.id, due.subscription.id, new.currency, new.total, len(new.lines), changed=new is not draft
+        )
+        for (draft, due), new in priced
+    ], [*failures, *not_priced]
+
+
+def price_draft(facts: Facts, invoice_id: str, now: datetime, code_version: str) -> None:
+    """One draft of a subscription, where it still is one. NotFound `invoice_not_found`; errors as for `due_of_draft`,
+    `lines_for`.
+    """
+    draft = invoices.hold(facts.session, facts.scope, invoice_id)
+    if draft.status == InvoiceStatus.DRAFT:
+        facts.put_invoice(draft)
+        due = due_of_draft(facts, draft)
+        _claim_adjustments(facts, [(draft, due)])
+        new = _price(facts, now, code_version, (draft, due))
+        if new is not draft:
+            invoices.replace_lines_of(facts.session, facts.scope, [(draft, new)], now)
+
+
+def _claim_adjustments(facts: Facts, dues: Sequence[tuple[InvoiceRecord, Due]]) -> None:
+    drafts = [(due.subscription.id, draft.id) for draft, due in dues]
+    facts.put_adjustments(line_adjustments.claim(facts.session, facts.scope, drafts))
+
+
+def _failure(scope: Scope, draft: InvoiceRecord, error: Exception) -> Failure:
+    return draft_failure((scope, draft), error)
+
+
+def _due_failure(scope: Scope, drafted: tuple[InvoiceRecord, Due], error: Exception) -> Failure:
+    return draft_failure((scope, drafted[0]), error)
+
+
+def _price(facts: Facts, now: datetime, code_version: str, drafted: tuple[InvoiceRecord, Due]) -> InvoiceRecord:
+    """The draft as it is priced now; itself where it is priced like that."""
+    draft, due = drafted
+    parts = parts_of_invoice(facts, due)
+    own, adjustments = lines_for(due, parts, facts.quantities_of(due)), facts.adjustments_of(draft.id)
     lines = (*own, *map(adjustment_line, adjustments))
-    terms = terms_of(session, scope, draft)
+    terms = terms_of(facts, draft)
     adjusted = adjust(lines, terms, draft.currency)
     inputs = with_terms(with_adjustments(inputs_hash_of(due, parts, own, code_version), adjustments), terms)
-    changed = inputs != draft.inputs_hash or adjusted.lines != _as_drafts(draft)
-    if changed:
-        watermark = min((line.watermark for line in own if line.watermark is not None), default=None)
-        invoices.replace_lines(session, scope, draft.id, lines, inputs, watermark, code_version, now, terms)
-    return PricedInvoice(scope, draft.id, due.subscription.id, draft.currency, adjusted.total, len(lines), changed)
+    if inputs == draft.inputs_hash and adjusted.lines == _as_drafts(draft):
+        return draft
+    watermark = min((line.watermark for line in own if line.watermark is not None), default=None)
+    new = draft.priced(adjusted, inputs, watermark, code_version, lines_with_ids(adjusted.lines, draft.lines, now))
+    facts.put_invoice(new)
+    return new
 
 
 def _quantity_of(part: Part, known: Mapping[tuple[str, datetime], QuantityRecord]) -> QuantityRecord | None:
@@ -198,5 +251,4 @@ def _line(part: Part, quantity: QuantityRecord | None, rated: Rated) -> LineDraf
 
 
 def _as_drafts(invoice: InvoiceRecord) -> tuple[LineDraft, ...]:
-    names = [item.name for item in fields(LineDraft)]
-    return tuple(LineDraft(**{name: getattr(line, name) for name in names}) for line in invoice.lines)
+    return tuple(LineDraft(**{name: getattr(line, name) for name in _NAMES}) for line in invoice.lines)

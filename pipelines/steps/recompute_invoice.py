@@ -27,10 +27,11 @@ from pipelines.steps.adjustments_again import adjustments_again
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import quantity_record
+from pipelines.steps.facts import Facts
 from pipelines.steps.gate_invoices import Gate, invoice_hash
 from pipelines.steps.invoice_terms import with_terms
 from pipelines.steps.one_off_invoice import one_off_inputs_hash, one_off_lines_again
-from pipelines.steps.plan_prices import Part
+from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.price_invoices import inputs_hash_of, lines_for, with_adjustments
 from pipelines.steps.read_quantities import Wanted, read_many
 from pipelines.steps.recorded_parts import recorded_parts
@@ -174,7 +175,7 @@ def _recorded(session: Session, scope: Scope, invoice: InvoiceRecord, subscripti
         (each.price_id, each.segment_start, each.quantity_hash): each
         for each in quantities.quantities_of(session, scope, subscription.id, invoice.period.start)
     }
-    parts = recorded_parts(session, due, invoice)
+    parts = recorded_parts(Facts(session, scope, Catalog()), due, invoice)
     return _Recorded(
         invoice=invoice,
         due=due,

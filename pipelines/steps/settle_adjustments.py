@@ -32,7 +32,8 @@ from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.connections import PROVIDER
 from pipelines.steps.credit_invoice import NewCreditNote, issue_note
-from pipelines.steps.finalize_invoices import finalize_draft
+from pipelines.steps.facts import Facts
+from pipelines.steps.finalize_invoices import finalize_drafts
 from pipelines.steps.isolation import Failure, each_alone, failure_of
 from pipelines.steps.one_off_invoice import price_one_off
 from pipelines.steps.plan_prices import Catalog
@@ -154,7 +155,7 @@ def _charge(
     draft = price_one_off(session, scope, draft, [adjustment_line(one) for one in carried], now)
     said = {"total": format_decimal(draft.total), "currency": draft.currency, "lines": len(carried)}
     audit.write(session, scope, actor, "invoice.created", "invoice", draft.id, said, now)
-    done = finalize_draft(session, scope, draft, actor, now, Catalog())
+    (done,), _ = finalize_drafts(Facts(session, scope, Catalog()), [draft], actor, now)
     if not isinstance(done, InvoiceRecord):
         # It stays a draft that has claimed them, for a person to look at: GET /api/v1/invoices/{id}/gates says why.
         return draft

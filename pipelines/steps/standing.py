@@ -21,7 +21,8 @@ from ledger.store.invoices import InvoiceRecord, LineRecord
 from ledger.store.line_adjustments import AdjustmentRecord
 from ledger.store.prices import PriceRecord
 from pipelines.steps.billing_day import due_of
-from pipelines.steps.plan_prices import Part
+from pipelines.steps.facts import Facts
+from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.rate_parts import rate_parts
 from pipelines.steps.recorded_parts import recorded_parts
 
@@ -54,7 +55,7 @@ def rated_again(
     """
     subscription = subscriptions.get_subscription(session, scope, invoice.subscription_id or "")
     due = due_of(scope, subscription, invoice.period, invoice.billing_reason)
-    parts = recorded_parts(session, due, invoice)
+    parts = recorded_parts(Facts(session, scope, Catalog()), due, invoice)
     lines, schedule = invoice.own_lines, subscription.schedule()
     counted = [quantities.get(line.id, line.quantity) for line in lines]
     repriced = [_repriced(part, other_prices.get(line.id)) for part, line in zip(parts, lines, strict=True)]

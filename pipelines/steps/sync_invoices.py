@@ -16,9 +16,10 @@ from ledger.db import Ledger
 from ledger.models import Invoice
 from ledger.store import connections, invoices, outbox
 from ledger.store.invoice_queries import billed_between
+from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.connections import PROVIDER, Gateways
-from pipelines.steps.drafts import Draft, draft_failure
+from pipelines.steps.drafts import draft_failure
 from pipelines.steps.isolation import Failure
 from pipelines.steps.sync_invoice import SyncResult, sync
 
@@ -56,7 +57,7 @@ def sync_invoices(
         }
     misses: Counter[Scope] = Counter()
 
-    def send(item: Draft) -> SyncResult | Failure:
+    def send(item: tuple[Scope, InvoiceRecord]) -> SyncResult | Failure:
         scope, invoice = item
         if misses[scope] >= _MOST_MISSES:
             return _wait(ledger, item, Unavailable("provider_unavailable", "the provider did not answer before"), now)
@@ -79,7 +80,7 @@ def sync_invoices(
     )
 
 
-def _wait(ledger: Ledger, item: Draft, error: Exception, now: datetime) -> Failure:
+def _wait(ledger: Ledger, item: tuple[Scope, InvoiceRecord], error: Exception, now: datetime) -> Failure:
     scope, invoice = item
     with ledger.begin() as session:
         outbox.enqueue(session, scope, "invoice.sync", invoice.id, now)

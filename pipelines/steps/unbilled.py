@@ -1,15 +1,16 @@
 """What a billing day still owes: periods that have ended and have no final invoice, and why."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from sqlalchemy.orm import Session
+from itertools import groupby
 
 from ledger.db import Ledger
 from ledger.store import invoices
-from pipelines.steps.billing_day import Due, billing_day
+from pipelines.steps.billing_day import Due, billing_day, scope_of_due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.gate_invoices import reasons_to_hold
+from pipelines.steps.facts import Facts
+from pipelines.steps.gate_invoices import expect_reasons, reasons_to_hold
 from pipelines.steps.invoice_parts import starts_of
 from pipelines.steps.isolation import Failure
 from pipelines.steps.plan_prices import Catalog
@@ -32,11 +33,22 @@ def unbilled(ledger: Ledger, start: datetime, end: datetime, now: datetime, chos
     """
     with ledger.read() as session:
         day = billing_day(session, start, end, now, chosen) + starts_of(session, start, end, now, chosen)
-        catalog = Catalog()
-        return Unbilled(len(day.due), tuple((due, _reasons(session, due, catalog)) for due in day.open), day.failures)
+        left = [
+            one
+            for scope, dues in groupby(sorted(day.open, key=scope_of_due), scope_of_due)
+            for one in _reasons(Facts(session, scope, Catalog()), list(dues))
+        ]
+        return Unbilled(len(day.due), tuple(left), day.failures)
 
 
-def _reasons(session: Session, due: Due, catalog: Catalog) -> tuple[str, ...]:
-    if due.invoice_id is None:
-        return ("there is no draft",)
-    return tuple(reasons_to_hold(session, due, invoices.get_invoice(session, due.scope, due.invoice_id), catalog))
+def _reasons(facts: Facts, dues: Sequence[Due]) -> Iterator[tuple[Due, tuple[str, ...]]]:
+    ids = {due.invoice_id for due in dues if due.invoice_id is not None}
+    found = invoices.invoices_of(facts.session, facts.scope, ids)
+    for invoice in found.values():
+        facts.put_invoice(invoice)
+    expect_reasons(facts, [due for due in dues if due.invoice_id is not None], ids)
+    for due in dues:
+        if due.invoice_id is None:
+            yield due, ("there is no draft",)
+        else:
+            yield due, tuple(reasons_to_hold(facts, due, found[due.invoice_id]))

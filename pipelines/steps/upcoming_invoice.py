@@ -9,19 +9,18 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy.orm import Session
-
 from billing.adjustments.adjust import Adjusted, adjust
 from billing.errors import Conflict
 from billing.invoice import LineDraft
 from billing.line_adjustment import adjustment_line
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import credit_grants, customers, line_adjustments, subscriptions
+from ledger.store import credit_grants, line_adjustments
 from ledger.store.invoices import LineRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.collect_quantities import quantity_record
+from pipelines.steps.facts import Facts
 from pipelines.steps.invoice_parts import parts_of_invoice, start_due
 from pipelines.steps.invoice_terms import Billed, terms_for
 from pipelines.steps.plan_prices import Catalog
@@ -80,14 +79,12 @@ def upcoming_invoice(
     NotFound `subscription_not_found`; Conflict `subscription_ended`; Unavailable.
     """
     with ledger.read() as session:
-        catalog = Catalog()
-        due = _next_billed(
-            session, catalog, scope, subscriptions.get_subscription(session, scope, subscription_id), now
-        )
-        parts = parts_of_invoice(session, catalog, due, anticipated=True)
-        customer = customers.get_customer(session, scope, due.subscription.customer_id).external_id
+        facts = Facts(session, scope, Catalog())
+        due = _next_billed(facts, facts.subscription(subscription_id), now)
+        parts = parts_of_invoice(facts, due, anticipated=True)
+        customer = facts.customer(due.subscription.customer_id).external_id
         billed = Billed(due.subscription.customer_id, due.subscription.id, due.period, due.reason)
-        terms = terms_for(session, scope, billed)
+        terms = terms_for(facts, billed)
         waiting = () if due.is_start else line_adjustments.waiting_of(session, scope, due.subscription.id)
     watermark = safe_watermark(warehouse)
     metered = [
@@ -109,9 +106,7 @@ def upcoming_invoice(
     return UpcomingInvoice(due, adjusted, forecast, tuple(map(_named, adjusted.lines)), _readings(read), now, watermark)
 
 
-def _next_billed(
-    session: Session, catalog: Catalog, scope: Scope, subscription: SubscriptionRecord, now: datetime
-) -> Due:
+def _next_billed(facts: Facts, subscription: SubscriptionRecord, now: datetime) -> Due:
     period = subscription.period_at(max(now, subscription.start_date))
     if period is None:
         raise Conflict(
@@ -119,8 +114,8 @@ def _next_billed(
             "The subscription has ended: no period of it is running.",
             hint=f"GET /api/v1/subscriptions/{subscription.id}/periods names the invoice of each that was.",
         )
-    start = start_due(session, catalog, scope, subscription) if now < subscription.start_date else None
-    return start or due_of(scope, subscription, period)
+    start = start_due(facts, subscription) if now < subscription.start_date else None
+    return start or due_of(facts.scope, subscription, period)
 
 
 def _named(line: LineDraft) -> LineRecord:

@@ -1,9 +1,8 @@
-"""Corrections of events: one for each event, and a count that says whether anything was corrected in between."""
+"""Corrections of events: one for each event, and what says whether anything was corrected in between."""
 
 from ledger.db import Ledger
 from ledger.store import event_corrections
-from ledger.store.event_corrections import state_of
-from tests.support.ledger_rows import FEBRUARY, JANUARY, NOW, a_correction, a_scope, later
+from tests.support.ledger_rows import FEBRUARY, NOW, a_correction, a_scope, later
 
 
 def test_an_event_is_corrected_once(ledger: Ledger) -> None:
@@ -30,17 +29,17 @@ def test_corrections_count_for_the_customers_and_times_that_an_event_had_before_
     with ledger.begin() as session:
         scope = a_scope(session)
         event_corrections.add(session, scope, a_correction(**moved))
-        assert state_of(session, scope, "acme", JANUARY.start) == (0, 0)
-        assert state_of(session, scope, "acme", JANUARY.end) == (1, 0)
-        assert state_of(session, scope, "beta", FEBRUARY.start) == (0, 0)
-        assert state_of(session, scope, "beta", FEBRUARY.end) == (1, 0)
+        found = event_corrections.touching(session, scope, ["acme", "beta", "other"])
+        was, becomes = a_correction(**moved).timestamp, FEBRUARY.start
+        assert found == {"acme": [(was, False)], "beta": [(becomes, False)]}
         event_corrections.mark_applied(session, scope, "cor_1", NOW)
-        assert state_of(session, scope, "beta", FEBRUARY.end) == (1, 1)
+        assert event_corrections.touching(session, scope, ["beta"]) == {"beta": [(becomes, True)]}
 
 
-def test_a_text_that_a_json_column_cannot_hold_comes_back_as_it_was(ledger: Ledger) -> None:
+def test_a_correction_within_a_customer_counts_once_from_the_earlier_moment_on(ledger: Ledger) -> None:
+    moved = {"corrected": "{}", "corrected_customer_id": "acme", "corrected_timestamp": FEBRUARY.start}
     with ledger.begin() as session:
         scope = a_scope(session)
-        odd = a_correction(event='{"properties": {"n": "\\u0000"}}')
-        event_corrections.add(session, scope, odd)
-        assert event_corrections.by_event_key(session, scope, ["key_1"])["key_1"] == odd
+        event_corrections.add(session, scope, a_correction(action="amend", **moved))
+        was = a_correction().timestamp
+        assert event_corrections.touching(session, scope, ["acme"]) == {"acme": [(was, False)]}

@@ -257,10 +257,11 @@ def test_drafts_of_are_those_whose_period_ends_in_the_range(ledger: Ledger) -> N
         a_draft(session, first, FEBRUARY, subscription=subscription_of(session, first, january))
         day = timedelta(days=1)
         found = invoices.drafts_of(session, JANUARY.end, JANUARY.end + day)
-        assert sorted(found, key=str) == sorted([(first, january), (second, other)], key=str)
+        assert {(scope, draft.id) for scope, draft in found} == {(first, january.id), (second, other.id)}
         assert invoices.drafts_of(session, JANUARY.end - day, JANUARY.end) == []
         invoices.finalize(session, second, other.id, NOW)
-        assert invoices.drafts_of(session, JANUARY.end, JANUARY.end + day) == [(first, january)]
+        left = invoices.drafts_of(session, JANUARY.end, JANUARY.end + day)
+        assert [(scope, draft.id, draft.period) for scope, draft in left] == [(first, january.id, JANUARY)]
 
 
 def test_S1_to_sync_lists_a_finalized_invoice_until_its_mapping_is_done(ledger: Ledger) -> None:

@@ -222,6 +222,8 @@ READS: dict[str, Call] = {
     "customers.get_customer by external id": lambda s, scope, _: customers.get_customer(s, scope, "acme"),
     "customers.list_customers": lambda s, scope, _: customers.list_customers(s, scope),
     "customers.hold_customers": lambda s, scope, _: customers.hold_customers(s, scope, ["acme"]),
+    "customers.customers_of": lambda s, scope, have: customers.customers_of(s, scope, [have.customer.id]),
+    "customers.hold_customers_of": lambda s, scope, have: customers.hold_customers_of(s, scope, [have.customer.id]),
     "customers.external_ids": lambda s, scope, have: customers.external_ids(s, scope, [have.customer.id]),
     "tax_rates.get_tax_rate": lambda s, scope, have: tax_rates.get_tax_rate(s, scope, have.tax_rate.id),
     "tax_rates.list_tax_rates": lambda s, scope, _: tax_rates.list_tax_rates(s, scope),
@@ -237,6 +239,7 @@ READS: dict[str, Call] = {
     "credit_grants.forecast": lambda s, scope, have: credit_grants.forecast(
         s, scope, have.customer.id, Decimal(1), "USD", NOW
     ),
+    "credit_grants.holders": lambda s, scope, have: credit_grants.holders(s, scope, [have.customer.id]),
     "credit_grants.list_grants": lambda s, scope, have: credit_grants.list_grants(s, scope, have.customer.id),
     "credit_grants.list_movements": lambda s, scope, have: credit_grants.list_movements(s, scope, have.customer.id),
     "credit_notes.get_note": lambda s, scope, have: credit_notes.get_note(s, scope, have.note.id),
@@ -249,6 +252,7 @@ READS: dict[str, Call] = {
     "discounts.get_discount": lambda s, scope, have: discounts.get_discount(s, scope, have.discount.id),
     "discounts.list_discounts": lambda s, scope, have: discounts.list_discounts(s, scope, customer_id=have.customer.id),
     "discounts.of_customer": lambda s, scope, have: discounts.of_customer(s, scope, have.customer.id, None),
+    "discounts.of_customers": lambda s, scope, have: discounts.of_customers(s, scope, [have.customer.id]),
     "discounts.redemptions": lambda s, scope, have: discounts.redemptions(s, scope, have.coupon.id),
     "invoice_queries.of_customer": lambda s, scope, have: invoices.of_customer(s, scope, have.customer.id),
     "meters.get_meter": lambda s, scope, have: meters.get_meter(s, scope, have.meter),
@@ -268,6 +272,7 @@ READS: dict[str, Call] = {
     "prices.list_versions": lambda s, scope, have: prices.list_versions(s, scope, have.price.id),
     "prices.list_prices": lambda s, scope, have: prices.list_prices(s, scope, NOW, plan_id=have.plan.id),
     "prices.prices_billed_in": lambda s, scope, have: prices.prices_billed_in(s, scope, have.plan.id, JANUARY),
+    "prices.versions_by_price": lambda s, scope, have: prices.versions_by_price(s, scope, have.plan.id),
     "prices.versions_of_plan": lambda s, scope, have: prices.versions_of_plan(s, scope, have.plan.id),
     "prices.prices_of": lambda s, scope, have: prices.prices_of(s, scope, [have.plan.id])[have.plan.id],
     "plans.get_plan": lambda s, scope, have: plans.get_plan(s, scope, have.plan.id),
@@ -284,6 +289,12 @@ READS: dict[str, Call] = {
     "subscriptions.subscriptions_begun": lambda s, scope, have: subscriptions.subscriptions_begun(
         s, scope, have.customer.id, JANUARY.start
     ),
+    "subscriptions.subscriptions_of": lambda s, scope, have: subscriptions.subscriptions_of(
+        s, scope, [have.subscription.id]
+    ),
+    "subscriptions.hold_subscriptions": lambda s, scope, have: subscriptions.hold_subscriptions(
+        s, scope, [have.subscription.id]
+    ),
     "subscriptions.hold_subscription": lambda s, scope, have: subscriptions.hold_subscription(
         s, scope, have.subscription.id
     ),
@@ -292,6 +303,9 @@ READS: dict[str, Call] = {
     ),
     "invoice_queries.invoices_of_periods": lambda s, scope, have: invoices.invoices_of_periods(
         s, scope, have.subscription.id, [JANUARY.start]
+    ),
+    "invoice_queries.of_subscriptions": lambda s, scope, have: invoices.of_subscriptions(
+        s, scope, [have.subscription.id], [JANUARY.start]
     ),
     "invoice_queries.of_period": lambda s, scope, have: invoices.of_period(
         s, scope, have.subscription.id, JANUARY.start, BillingReason.SUBSCRIPTION_CYCLE
@@ -303,15 +317,20 @@ READS: dict[str, Call] = {
     "event_corrections.by_event_key": lambda s, scope, have: event_corrections.by_event_key(
         s, scope, [have.correction.event_key]
     ),
-    "event_corrections.state_of": lambda s, scope, _: any(event_corrections.state_of(s, scope, "acme", JANUARY.end)),
+    "event_corrections.touching": lambda s, scope, _: event_corrections.touching(s, scope, ["acme"]),
     "quantities.quantities_before": lambda s, scope, have: quantities.quantities_before(
-        s, scope, have.subscription.id, FEBRUARY.start, [have.price.id]
+        s, scope, [have.subscription.id], FEBRUARY.start
+    ),
+    "quantities.quantities_of_periods": lambda s, scope, have: quantities.quantities_of_periods(
+        s, scope, [(have.subscription.id, JANUARY.start)]
     ),
     "quantities.quantities_of": lambda s, scope, have: quantities.quantities_of(
         s, scope, have.subscription.id, JANUARY.start
     ),
     "invoices.get_invoice": lambda s, scope, have: invoices.get_invoice(s, scope, have.invoice.id),
     "invoices.customer_of": lambda s, scope, have: invoices.customer_of(s, scope, have.invoice.id),
+    "invoices.invoices_of": lambda s, scope, have: invoices.invoices_of(s, scope, [have.invoice.id]),
+    "invoices.hold_invoices": lambda s, scope, have: invoices.hold_invoices(s, scope, [have.invoice.id]),
     "invoices.hold": lambda s, scope, have: invoices.hold(s, scope, have.invoice.id),
     "invoice_queries.of_periods": lambda s, scope, have: invoices.of_periods(
         s, scope, [(have.subscription.id, have.invoice.period.start)]
@@ -352,6 +371,7 @@ READS: dict[str, Call] = {
     "outbox.get_item": lambda s, scope, have: outbox.get_item(s, scope, have.work.id),
     "outbox.list_items": lambda s, scope, _: outbox.list_items(s, scope),
     "gates.passed": lambda s, scope, have: gates.passed(s, scope, "gate", have.invoice.id, "h"),
+    "gates.results_of": lambda s, scope, have: gates.results_of(s, scope, ["gate"], [have.invoice.id]),
     "gates.list_results": lambda s, scope, _: gates.list_results(s, scope),
     "audit.list_entries": lambda s, scope, have: audit.list_entries(s, scope, entity_id=have.invoice.id),
     "runs.get_run": lambda s, scope, have: runs.get_run(s, scope, have.run.id),
@@ -517,9 +537,12 @@ NAME_NO_ROW = {
     "connections.create_connection",
     "meters.create_meter",
     "gates.put_result",
+    "gates.put_results",
+    "gates.add_results",
     "tax_rates.create_tax_rate",
     "coupons.create_coupon",
     "audit.write",
+    "audit.write_many",
     "event_corrections.add",
     "outbox.enqueue",
     "runs.request_run",
@@ -528,6 +551,8 @@ NAME_NO_ROW = {
 INNER = {
     "price_changes.insert_price",
     "quantities.put_quantity",
+    "quantities.put_quantities",
+    "quantities.add_quantities",
     "quantities.remove_quantity",
     "subscriptions.change_subscription",
     "subscription_changes.append",
@@ -536,14 +561,18 @@ INNER = {
     "invoices.cut_drafts",
     "invoices.create_one_off",
     "invoices.ensure_draft",
+    "invoices.ensure_drafts",
+    "invoices.replace_lines_of",
+    "invoices.finalize_held",
     "discounts.add_discount",
     "credit_grants.apply",
     "credit_grants.give_back",
     "credit_grants.expire",
-    "invoice_lines.write_lines",
+    "invoice_lines.remove_lines",
+    "invoice_lines.insert_lines",
     "invoice_record.with_lines",
     "invoice_numbers.hold_numbers",
-    "invoice_numbers.take_number",
+    "invoice_numbers.take_numbers",
     "invoice_numbers.hold_note_numbers",
     "invoice_numbers.take_note_number",
     "credit_notes.insert_note",

@@ -13,11 +13,13 @@ from ledger.db import Ledger
 from ledger.store import coupons, customers, invoices, tax_rates
 from ledger.store.discounts import DiscountRecord
 from pipelines.steps.draft_invoices import draft_invoices
+from pipelines.steps.facts import Facts
 from pipelines.steps.finalize_invoices import finalize_invoices
 from pipelines.steps.gate_totals import gate_totals
 from pipelines.steps.give_coupon import NewDiscount, end_discount, give_coupon
 from pipelines.steps.invoice_terms import terms_of
 from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
+from pipelines.steps.plan_prices import Catalog
 from pipelines.steps.price_invoices import price_invoices
 from tests.support.at_once import in_threads
 from tests.support.ledger_rows import FEBRUARY, a_customer, a_subscription
@@ -112,7 +114,7 @@ def test_a_void_invoice_uses_up_no_coupon(shop: Shop) -> None:
     with shop.ledger.begin() as session:
         invoices.void(session, shop.scope, first.id, NOW)
         draft = invoices.ensure_draft(session, shop.scope, subscription, FEBRUARY, NOW)
-        assert [terms.name for terms in terms_of(session, shop.scope, draft).discounts] == ["Off"]
+        assert [terms.name for terms in terms_of(Facts(session, shop.scope, Catalog()), draft).discounts] == ["Off"]
 
 
 def test_a_repeating_coupon_counts_by_period_in_whatever_order_they_are_priced(shop: Shop) -> None:
@@ -124,7 +126,7 @@ def test_a_repeating_coupon_counts_by_period_in_whatever_order_they_are_priced(s
         for month in (4, 2, 1, 3):
             period = schedule.period_at(datetime(2026, month, 15, tzinfo=UTC))
             draft = invoices.ensure_draft(session, shop.scope, subscription, period, NOW)
-            counted.append((month, len(terms_of(session, shop.scope, draft).discounts)))
+            counted.append((month, len(terms_of(Facts(session, shop.scope, Catalog()), draft).discounts)))
     assert counted == [(4, 0), (2, 1), (1, 1), (3, 0)]
 
 

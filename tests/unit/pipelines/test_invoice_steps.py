@@ -19,7 +19,7 @@ from ledger.store.price_changes import add_price, archive_price, revise_price
 from pipelines.steps.billing_day import BillingDay, billing_day
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.finalize_invoices import Finalized, finalize_invoices
-from pipelines.steps.gate_invoices import QUANTITY_GATES, Corrections, Outcome, quantities_hash, store_outcome
+from pipelines.steps.gate_invoices import QUANTITY_GATES, Corrections, Outcome, quantities_hash, store_outcomes
 from pipelines.steps.gate_totals import gate_totals
 from pipelines.steps.price_invoices import price_invoices
 from tests.support.ledger_rows import FEBRUARY, JANUARY, a_customer, a_plan, a_quantity, a_scope, a_subscription
@@ -50,14 +50,11 @@ class Shop:
         )
         with self.ledger.begin() as session:
             quantities.put_quantity(session, self.scope, quantity)
-            for gate in QUANTITY_GATES:
-                detail = {"problems": [] if passed else ["stored 5, raw 6"]}
-                subject = f"{subscription_id}@2026-01-01T00:00:00Z"
-                store_outcome(
-                    session,
-                    Outcome(gate, self.scope, subject, quantities_hash([quantity], Corrections()), passed, detail),
-                    NOW,
-                )
+            looked_at = quantities_hash([quantity], Corrections())
+            detail = {"problems": [] if passed else ["stored 5, raw 6"]}
+            subject = f"{subscription_id}@2026-01-01T00:00:00Z"
+            outcomes = [Outcome(gate, self.scope, subject, looked_at, passed, detail) for gate in QUANTITY_GATES]
+            store_outcomes(session, self.scope, outcomes, NOW)
 
     def invoice(self, subscription_id: str) -> InvoiceRecord:
         """The subscription's only invoice."""
