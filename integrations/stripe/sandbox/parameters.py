@@ -128,6 +128,10 @@ def _scalar(text: str, schema: Doc, at: str) -> Any:
         if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
             raise invalid(f"Invalid integer: {text[:40]}", at, "parameter_invalid_integer")
         return int(text)
+    if kind == "number":
+        if not re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+            raise invalid(f"Invalid number: {text[:40]}", at)
+        return float(text) if "." in text else int(text)
     if kind == "boolean":
         if text not in ("true", "false"):
             raise invalid(f"Invalid boolean: {text[:40]}", at)

@@ -123,7 +123,14 @@ class Service:
             return broken
         if stored:
             return mishaps.after_commit(call.fault, Outcome(*stored, {"Idempotent-Replayed": "true"}))
-        return mishaps.after_commit(call.fault, self._executed(call))
+        return mishaps.after_commit(call.fault, self._refused_or_executed(call))
+
+    def _refused_or_executed(self, call: Call) -> Outcome:
+        """A refusal is an answer that can be lost on its way as well."""
+        try:
+            return self._executed(call)
+        except StripeError as error:
+            return Outcome(error.status, error.body(), error.headers)
 
     def _executed(self, call: Call) -> Outcome:
         """Execute and remember in one transaction: a crash leaves both the effects and the answer, or neither."""

@@ -98,6 +98,11 @@ def remove(db: sqlite3.Connection, account: str, stub: Doc, now: float) -> None:
     )
 
 
+def forget(db: sqlite3.Connection, account: str, object_id: str) -> None:
+    """Nothing is left of the object."""
+    db.execute("DELETE FROM objects WHERE account = ? AND id = ?", (account, object_id))
+
+
 def get(db: sqlite3.Connection, account: str, object_id: str) -> Doc | None:
     row = db.execute("SELECT doc FROM objects WHERE account = ? AND id = ?", (account, object_id)).fetchone()
     return None if row is None else dict(json.loads(row["doc"]))

@@ -5,9 +5,10 @@ from importlib import import_module
 from integrations.stripe.sandbox.routing import OPERATIONS, Operation
 
 MODULES = (
-    "account", "balance_transactions", "charges", "checkout_sessions", "credit_notes", "customers", "disputes",
-    "events", "invoice_lines", "invoice_moves", "invoice_payments", "invoiceitems", "invoices", "payment_intents",
-    "payment_methods", "prices", "products", "refunds", "setup_intents", "subscriptions", "webhook_endpoints",
+    "account", "balance_transactions", "charges", "checkout_sessions", "coupons", "credit_notes", "customers",
+    "disputes", "events", "invoice_lines", "invoice_moves", "invoice_payments", "invoiceitems", "invoices",
+    "payment_intents", "payment_methods", "prices", "products", "refunds", "setup_intents", "subscriptions", "taxes",
+    "webhook_endpoints",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ A note first reduces what an open invoice still asks for (pre-payment); the rest
 the customer's balance, or given back outside of Stripe, and these must add up to it exactly.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -11,12 +12,12 @@ from integrations.stripe.sandbox import events, pagination, render
 from integrations.stripe.sandbox.context import Context, listing, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, invalid, refused
 from integrations.stripe.sandbox.money import line_amount, plain, shown
-from integrations.stripe.sandbox.resources import balances, refunds, settlement
+from integrations.stripe.sandbox.resources import balances, refunds, settlement, taxes
 from integrations.stripe.sandbox.routing import operation, retrieves
 
 KIND = "credit_note"
 PATH = "/v1/credit_notes"
-LINE = "amount description invoice_line_item metadata quantity type unit_amount unit_amount_decimal"
+LINE = "amount description invoice_line_item metadata quantity type unit_amount unit_amount_decimal tax_amounts"
 SERVED = (
     "invoice amount credit_amount effective_at memo metadata out_of_band_amount reason refund_amount refunds"
     " email_type "
@@ -34,7 +35,7 @@ def create(ctx: Context, params: Doc) -> Doc:
         )
         raise refused(message, param="invoice")
     lines = _lines(ctx, invoice, params)
-    total = sum(line["amount"] for line in lines)
+    total = sum(line["amount"] + taxes.on_top(line["taxes"]) for line in lines)
     if "amount" in params and params["amount"] != total:
         raise invalid("The sum of credit note lines must equal the amount.", "amount")
     if total < 1:
@@ -93,6 +94,9 @@ def lines_of(ctx: Context, params: Doc, ident: str) -> Doc:
 
 def _note(ctx: Context, invoice: Doc, params: Doc, lines: list[Doc], before: int, after: int) -> Doc:
     ident = new_id("cn")
+    taxed = [tax for line in lines for tax in line["taxes"]]
+    net = before + after - taxes.on_top(taxed)
+    without = before + after - sum(tax["amount"] for tax in taxed)
     number = len(ctx.find(KIND, ("invoice", "eq", invoice["id"]))) + 1
     return {
         "id": ident,
@@ -121,11 +125,11 @@ def _note(ctx: Context, invoice: Doc, params: Doc, lines: list[Doc], before: int
         "refunds": [],
         "shipping_cost": None,
         "status": "issued",
-        "subtotal": before + after,
-        "subtotal_excluding_tax": before + after,
+        "subtotal": net,
+        "subtotal_excluding_tax": without,
         "total": before + after,
-        "total_excluding_tax": before + after,
-        "total_taxes": [],
+        "total_excluding_tax": without,
+        "total_taxes": taxes.summed(taxed),
         "type": "mixed" if before and after else "pre_payment" if before else "post_payment",
         "voided_at": None,
         "_lines": lines,
@@ -155,11 +159,12 @@ def _lines(ctx: Context, invoice: Doc, params: Doc) -> list[Doc]:
             if unit_text is None:
                 raise invalid("Missing required param: unit_amount.", f"{at}[unit_amount]", "parameter_missing")
             amount = line_amount(Decimal(str(unit_text)), Decimal(quantity))
-        out.append(_line(ctx, {**line, "description": description}, amount, quantity))
+        taxed = taxes.of_note(ctx, line, at)
+        out.append(_line(ctx, {**line, "description": description}, amount, quantity, taxed))
     return out
 
 
-def _line(ctx: Context, given: dict[str, Any], amount: int, quantity: int) -> Doc:
+def _line(ctx: Context, given: dict[str, Any], amount: int, quantity: int, taxed: Sequence[Doc] = ()) -> Doc:
     unit = given.get("unit_amount", given.get("unit_amount_decimal"))
     line: Doc = {
         "id": new_id("cnli"),
@@ -173,7 +178,7 @@ def _line(ctx: Context, given: dict[str, Any], amount: int, quantity: int) -> Do
         "pretax_credit_amounts": [],
         "quantity": quantity,
         "tax_rates": [],
-        "taxes": [],
+        "taxes": list(taxed),
         "type": given["type"],
         "unit_amount": given.get("unit_amount"),
         "unit_amount_decimal": None if unit is None else plain(Decimal(str(unit))),

@@ -6,7 +6,7 @@ from integrations.stripe.sandbox import events, pagination, render, search
 from integrations.stripe.sandbox.context import Context, given_or_none, listing, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, invalid, not_served, refused
 from integrations.stripe.sandbox.money import currency_of
-from integrations.stripe.sandbox.resources import balances, lines, settlement
+from integrations.stripe.sandbox.resources import balances, coupons, lines, settlement, taxes
 from integrations.stripe.sandbox.routing import operation, retrieves
 
 KIND = "invoice"
@@ -14,7 +14,7 @@ EMBEDDED_LINES = 10
 AUTO_FINALIZE_SECONDS = 3600
 FIELDS = (
     "auto_advance automatic_tax.enabled collection_method custom_fields days_until_due default_payment_method"
-    " description due_date effective_at footer issuer.type metadata number payment_settings rendering"
+    " description discounts due_date effective_at footer issuer.type metadata number payment_settings rendering"
     " statement_descriptor"
 )
 TEXTS = ("description", "footer", "statement_descriptor")
@@ -116,6 +116,7 @@ def create(ctx: Context, params: Doc, also: Doc | None = None) -> Doc:
         invoice["custom_fields"] = customer["invoice_settings"]["custom_fields"]
     invoice.update(also or {})
     _apply(ctx, invoice, params)
+    invoice["discounts"] = coupons.redeemed(ctx, invoice, params.get("discounts") or [])
     ctx.add(invoice)
     if params.get("pending_invoice_items_behavior") == "include":
         waiting = ("customer", "eq", customer["id"]), ("invoice", "null", None), ("currency", "eq", currency)
@@ -141,6 +142,9 @@ def update(ctx: Context, params: Doc, ident: str) -> Doc:
     _apply(ctx, invoice, params)
     if invoice["status"] == "open" and invoice["auto_advance"] and not before["auto_advance"]:
         ctx.schedule("invoice.collect", ident, ctx.time)
+    if "discounts" in params:
+        invoice["discounts"] = coupons.redeemed(ctx, invoice, params["discounts"] or [])
+        _total(ctx, invoice)
     ctx.save(invoice)
     events.emit(ctx, "invoice.updated", invoice, before)
     return invoice
@@ -189,13 +193,54 @@ def asked(total: int, balance: int) -> int:
 
 
 def _total(ctx: Context, invoice: Doc) -> None:
-    total = sum(line["amount"] for line in lines.of_invoice(ctx, invoice["id"]))
+    found = lines.of_invoice(ctx, invoice["id"])
+    subtotal = sum(line["amount"] for line in found)
+    off = _discounted(ctx, invoice, found)
+    taxed = [tax for line in found for tax in line["taxes"]]
+    total = subtotal - off + taxes.on_top(taxed)
     balance = balances.balance_of(ctx.load("customer", invoice["customer"]), invoice["currency"])
     due = asked(total, balance)
-    for name in ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"):
-        invoice[name] = total
+    included = sum(tax["amount"] for tax in taxed) - taxes.on_top(taxed)
+    invoice.update(
+        subtotal=subtotal,
+        subtotal_excluding_tax=subtotal - included,
+        total=total,
+        total_excluding_tax=subtotal - off - included,
+        total_taxes=taxes.summed(taxed),
+    )
     invoice.update(starting_balance=balance, amount_due=due, amount_remaining=due)
     ctx.save(invoice)
+
+
+def _discounted(ctx: Context, invoice: Doc, found: list[Doc]) -> int:
+    """What the invoice's discounts take off, one after the other: never more than is left of what they count on.
+
+    Each is spread over those lines by what is left of them, the last line takes the rest.
+    """
+    left = {line["id"]: line["amount"] for line in found if line["discountable"] and line["amount"] > 0}
+    shares: dict[str, list[Doc]] = {line["id"]: [] for line in found}
+    totals = []
+    for ident in invoice["discounts"]:
+        off = min(ctx.load("discount", ident)["_amount_off"], sum(left.values()))
+        totals.append({"amount": off, "discount": ident})
+        base, rest = sum(left.values()), off
+        for number, line_id in enumerate(left, 1):
+            part = rest if number == len(left) else min(rest, off * left[line_id] // base if base else 0)
+            part = min(part, left[line_id])
+            rest -= part
+            left[line_id] -= part
+            shares[line_id].append({"amount": part, "discount": ident})
+        for line_id in left if rest else ():
+            # Rounding down left a unit or more for lines that have room.
+            more = min(rest, left[line_id])
+            rest, left[line_id] = rest - more, left[line_id] - more
+            shares[line_id][-1]["amount"] += more
+    for line in found:
+        if line["discount_amounts"] != shares[line["id"]]:
+            line["discount_amounts"] = shares[line["id"]]
+            ctx.save(line)
+    invoice["total_discount_amounts"] = totals
+    return sum(each["amount"] for each in totals)
 
 
 def _apply(ctx: Context, invoice: Doc, params: Doc) -> None:

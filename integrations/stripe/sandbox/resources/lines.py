@@ -1,18 +1,19 @@
 """Invoice items and the lines they become: what a line may say, what it costs, in which order lines stand."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from integrations.stripe.sandbox.context import Context, given_or_none, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, invalid, refused
 from integrations.stripe.sandbox.money import currency_of, line_amount, plain
-from integrations.stripe.sandbox.resources import prices
+from integrations.stripe.sandbox.resources import prices, taxes
 
 MOST = 250
 ITEM_SERVED = (
     "amount description discountable metadata period price_data.currency price_data.product price_data.unit_amount"
     " price_data.unit_amount_decimal pricing quantity quantity_decimal"
 )
-SERVED = f"{ITEM_SERVED} price_data.product_data"
+SERVED = f"{ITEM_SERVED} price_data.product_data {taxes.SERVED}"
 
 
 def served(prefix: str, also: str = "") -> str:
@@ -58,11 +59,11 @@ def item_added(ctx: Context, customer: str, currency: str | None, params: Doc, a
     merge_metadata(item, params.get("metadata"))
     ctx.add(item)
     if invoice is not None:
-        line_added(ctx, invoice, item)
+        line_added(ctx, invoice, item, taxes.given(ctx, params, at))
     return item
 
 
-def line_added(ctx: Context, invoice: Doc, item: Doc) -> Doc:
+def line_added(ctx: Context, invoice: Doc, item: Doc, taxed: Sequence[Doc] = ()) -> Doc:
     """The line of an item at the end of a draft. Raises 400 beyond Stripe's limit of items on an invoice."""
     last = ctx.find("line_item", ("invoice", "eq", invoice["id"]), limit=1)
     if ctx.count("line_item", ("invoice", "eq", invoice["id"])) >= MOST:
@@ -98,7 +99,7 @@ def line_added(ctx: Context, invoice: Doc, item: Doc) -> Doc:
             "quantity_decimal": item["quantity_decimal"],
             "subscription": None,
             "subtotal": item["amount"],
-            "taxes": [],
+            "taxes": list(taxed),
             "_position": last[0]["_position"] + 1 if last else 0,
             "_was_pending": item["invoice"] is None,
         }
@@ -138,6 +139,8 @@ def changed(ctx: Context, line: Doc, params: Doc, at: str) -> None:
             doc["discountable"] = params["discountable"]
         if "period" in params:
             doc["period"] = params["period"]
+        if "tax_amounts" in params and doc is line:
+            doc["taxes"] = taxes.given(ctx, params, at)
         merge_metadata(doc, params.get("metadata"))
         ctx.save(doc)
 
