@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from billing.catalog_port import CatalogGateway
 from billing.errors import Conflict, NotAuthenticated, Unavailable
@@ -36,6 +36,8 @@ OUR_INVOICE = "tallyhouse_invoice_id"
 OUR_LINE = "tallyhouse_line_id"
 OUR_SESSION = "tallyhouse_session_id"
 OUR_PAYMENT = "tallyhouse_payment_id"
+OUR_CREDIT_NOTE = "tallyhouse_credit_note_id"
+OUR_REFUND = "tallyhouse_refund_id"
 
 
 class ProviderUnavailable(Unavailable):
@@ -62,7 +64,8 @@ class ProviderUnavailable(Unavailable):
 
 
 class ProviderRejected(Conflict):
-    """The provider refused the call. `code` is `provider_…`, `provider_code` is the provider's own word."""
+    """The provider refused the call. `code` is `provider_…`, `provider_code` is the provider's own word, and
+    `provider_param` the parameter that it names."""
 
     def __init__(
         self,
@@ -72,10 +75,12 @@ class ProviderRejected(Conflict):
         provider_code: str | None = None,
         request_id: str | None = None,
         hint: str | None = None,
+        provider_param: str | None = None,
     ) -> None:
         super().__init__(code, detail, hint=hint)
         self.provider_code = provider_code
         self.request_id = request_id
+        self.provider_param = provider_param
 
 
 class ProviderNotFound(ProviderRejected):
@@ -165,7 +170,8 @@ class ProviderCustomer:
 class NewInvoice:
     """A draft to create. `days_until_due` is set exactly when `collection_method` is `send_invoice`.
 
-    `number` is ours and is shown on the document; the provider gives its own number as well.
+    `number` is ours and is shown on the document; the provider gives its own number as well. Of the coupons one is
+    taken off after the other; one that the customer has at the provider does not count.
     """
 
     customer_id: str
@@ -174,22 +180,64 @@ class NewInvoice:
     days_until_due: int | None
     number: str | None
     metadata: Mapping[str, str]
+    coupon_ids: Sequence[str] = ()
+
+
+class TaxRate(NamedTuple):
+    """A rate as a document names it."""
+
+    name: str
+    percentage: Decimal
+    inclusive: bool
+
+
+class LineTax(NamedTuple):
+    """A line's part of a tax, as counted here; `taxable` is what it was counted on."""
+
+    rate: TaxRate
+    amount: Decimal
+    taxable: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class NewInvoiceLine:
-    """One line as it must appear: our rounded amount, never multiplied or rounded again elsewhere."""
+    """One line as it must appear: our rounded amount, never multiplied or rounded again elsewhere.
+
+    The amount is before the invoice's discounts, which count on it if it is `discountable`, and before taxes on top.
+    """
 
     line_id: str
     description: str
     amount: Decimal
     period: Period
+    taxes: Sequence[LineTax] = ()
+    discountable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLineTax:
+    """A tax on a provider's line; `rate_id` is the provider's rate, `rate` what it says where that was asked for."""
+
+    rate_id: str
+    rate: TaxRate | None
+    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderInvoiceLine:
     id: str
     line_id: str | None
+    amount: Decimal
+    taxes: Sequence[ProviderLineTax] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewCoupon:
+    """An amount off an invoice. `id` is ours and says all of it, so that equal ones are one coupon."""
+
+    id: str
+    name: str
+    currency: str
     amount: Decimal
 
 
@@ -199,8 +247,8 @@ class ProviderInvoice:
 
     `amount_paid` is money that arrived; `amount_paid_elsewhere` was paid outside the provider.
     `total` may differ from both: a total below the minimum charge is moved to the customer's balance
-    and the invoice is `paid` with nothing received. `payment_id` is the id of its default payment, if
-    there is one and it was asked for.
+    and the invoice is `paid` with nothing received. `credited` is what credit notes took off `amount_due`. `payment_id`
+    is the id of its default payment, if there is one and it was asked for.
     """
 
     id: str
@@ -222,6 +270,7 @@ class ProviderInvoice:
     next_attempt_at: datetime | None
     payment_id: str | None
     due_at: datetime | None = None
+    credited: Decimal = Decimal(0)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -257,7 +306,7 @@ class PaymentEntry:
     """A try, a refund or a dispute of a payment. `status` and `reason` are the provider's words.
 
     `reason` is why a try was declined, why a refund failed or was made, or what a dispute is about; `detail` names the
-    card of a try.
+    card of a try, and under OUR_REFUND the refund of ours that is behind one.
     """
 
     id: str
@@ -266,6 +315,82 @@ class PaymentEntry:
     reason: str | None
     detail: Mapping[str, str | None]
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewRefund:
+    """Money of a payment to give back; `reason` is why, in our words."""
+
+    payment_id: str
+    currency: str
+    amount: Decimal
+    reason: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRefund:
+    """`status` is pending, requires_action, succeeded, failed or canceled; `failure_reason` the provider's word."""
+
+    id: str
+    status: str
+    amount: Decimal
+    failure_reason: str | None
+
+
+class NoteTax(NamedTuple):
+    """A tax that a line of a credit note takes back; `tax_rate_id` is the provider's."""
+
+    tax_rate_id: str
+    amount: Decimal
+    taxable: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NewCreditNoteLine:
+    """`amount` is net of the taxes that come on top."""
+
+    description: str
+    amount: Decimal
+    taxes: Sequence[NoteTax] = ()
+
+
+class LinkedRefund(NamedTuple):
+    """A refund of the provider's that settles a part of a credit note."""
+
+    refund_id: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NewCreditNote:
+    """A correction of an invoice that is open or paid at the provider.
+
+    What the invoice still asks for is lowered first. `refunds` and `outside`, what is given back in other ways, add up
+    to the rest exactly. Without `lines` the note is one amount.
+    """
+
+    invoice_id: str
+    currency: str
+    amount: Decimal
+    lines: Sequence[NewCreditNoteLine]
+    refunds: Sequence[LinkedRefund]
+    outside: Decimal
+    memo: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCreditNote:
+    """`pre_payment` lowered what was due, `post_payment` was given back; `status` is issued or void."""
+
+    id: str
+    invoice_id: str
+    status: str
+    total: Decimal
+    pre_payment: Decimal
+    post_payment: Decimal
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +528,10 @@ class PaymentGateway(CatalogGateway, Protocol):
         """Why an amount cannot be collected (`below_minimum`, `above_maximum`, `amount_not_chargeable`), or None."""
         ...
 
+    def ensure_coupon(self, coupon: NewCoupon, key: str) -> None:
+        """Makes it unless it is there."""
+        ...
+
     def create_invoice(self, invoice: NewInvoice, key: str) -> ProviderInvoice: ...
     def add_lines(self, invoice_id: str, currency: str, lines: Sequence[NewInvoiceLine], key: str) -> None: ...
     def get_invoice(self, invoice_id: str) -> ProviderInvoice: ...
@@ -437,6 +566,14 @@ class PaymentGateway(CatalogGateway, Protocol):
 
     def payment_refunds(self, payment_id: str) -> list[PaymentEntry]: ...
     def payment_disputes(self, payment_id: str) -> list[PaymentEntry]: ...
+
+    def create_refund(self, refund: NewRefund, key: str) -> ProviderRefund: ...
+    def find_refund(self, payment_id: str, our_id: str) -> ProviderRefund | None: ...
+
+    def create_credit_note(self, note: NewCreditNote, key: str) -> ProviderCreditNote: ...
+    def get_credit_note(self, credit_note_id: str) -> ProviderCreditNote: ...
+    def find_credit_note(self, invoice_id: str, our_id: str) -> ProviderCreditNote | None: ...
+    def void_credit_note(self, credit_note_id: str, key: str) -> ProviderCreditNote: ...
 
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         """What happened in the account, newest first; the provider keeps 30 days."""

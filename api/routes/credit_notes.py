@@ -19,6 +19,7 @@ from api.schemas.credit_notes import (
 from api.schemas.problem import problems
 from ledger.store import credit_notes, customers
 from pipelines.steps import credit_invoice as crediting
+from pipelines.steps.sync_credit_notes import void
 
 routes = router("Credit notes")
 
@@ -75,9 +76,11 @@ def list_credit_notes(
 def void_credit_note(
     credit_note_id: PathId, body: VoidCreditNoteIn, call: Annotated[Call, needs("invoices:write")]
 ) -> CreditNoteOut:
-    """Void a credit note that nothing has used yet: what it took off is due again. What is void stays so."""
-    return call.deps.ledger.run(
-        lambda session: CreditNoteOut.of(
-            crediting.void_note(session, call.scope, credit_note_id, body.reason, call.caller.id, call.now)
-        )
+    """Void a credit note that nothing has used yet: what it took off is due again. What is void stays so.
+
+    One that is at Stripe is voided there first.
+    """
+    deps = call.deps
+    return CreditNoteOut.of(
+        void(deps.ledger, call.scope, deps.gateways, credit_note_id, body.reason, call.caller.id, call.now)
     )

@@ -9,11 +9,21 @@ from api.auth import Call, needs
 from api.once import Once, creates
 from api.routing import PathId, router
 from api.schemas.common import Listing
-from api.schemas.payments import PaymentDetailOut, PaymentFilters, PaymentIn, PaymentOut, SetupIn, SetupOut
+from api.schemas.payments import (
+    PaymentDetailOut,
+    PaymentFilters,
+    PaymentIn,
+    PaymentOut,
+    RefundIn,
+    RefundOut,
+    SetupIn,
+    SetupOut,
+)
 from api.schemas.problem import problems
-from ledger.store import customers, payment_history, payments
+from ledger.store import customers, payment_history, payments, refunds
 from pipelines.steps import save_card
 from pipelines.steps.create_payment import create_payment as create
+from pipelines.steps.refund_payment import request_refund
 
 routes = router("Payments")
 
@@ -49,7 +59,24 @@ def get_payment(payment_id: PathId, call: Annotated[Call, needs("payments:read")
     """Read a payment with its tries, refunds and disputes."""
     with call.deps.ledger.read() as session:
         payment = payments.get_payment(session, call.scope, payment_id)
-        return PaymentDetailOut.with_history(payment, payment_history.list_history(session, call.scope, payment.id))
+        return PaymentDetailOut.with_history(
+            payment,
+            payment_history.list_history(session, call.scope, payment.id),
+            refunds.of_payment(session, call.scope, payment.id),
+        )
+
+
+@routes.post("/payments/{payment_id}/refunds", status_code=201, response_model=RefundOut, responses=problems(404, 409))
+def refund_payment(payment_id: PathId, body: RefundIn, once: Annotated[Once, creates("payments:write")]) -> Response:
+    """Give a payment back, all that is left or an amount. At Stripe it is carried out within seconds: follow it in
+    `GET /payments/{id}`. Of an offline payment it is the record that you gave the money back.
+
+    What credit notes have given back as credit is not given back again.
+    """
+    call, wanted = once.call, body.wanted(payment_id)
+    return once.create(
+        lambda session: RefundOut.of(request_refund(session, call.scope, wanted, call.caller.id, call.now))
+    )
 
 
 @routes.get("/payments")

@@ -10,7 +10,7 @@ from ledger.store.mappings import MappingRecord
 
 __all__ = ["MappingFilters", "MappingOut"]
 
-Entity = Literal["customer", "invoice", "payment", "plan", "price", "subscription"]
+Entity = Literal["credit_note", "customer", "invoice", "payment", "plan", "price", "refund", "subscription"]
 State = Literal["intended", "created", "finalized", "done", "failed"]
 
 

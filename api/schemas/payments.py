@@ -13,18 +13,33 @@ from api.schemas.common import (
     Instant,
     Metadata,
     Model,
+    Name,
     Slug,
     WebAddress,
     any_case,
 )
 from api.schemas.paging import Paging
 from billing.errors import InvalidInput
-from ledger.store.payment_history import HistoryRecord, refunded
+from billing.exact import parse_decimal
+from ledger.store.payment_history import HistoryRecord
 from ledger.store.payments import PaymentRecord
+from ledger.store.refunds import RefundRecord, given_back, made_elsewhere
 from pipelines.steps.create_payment import NewPayment
+from pipelines.steps.refund_payment import WantedRefund
 from pipelines.steps.save_card import CardSetupStarted
 
-__all__ = ["PaymentDetailOut", "PaymentEntryOut", "PaymentFilters", "PaymentIn", "PaymentOut", "SetupIn", "SetupOut"]
+__all__ = [
+    "PaymentDetailOut",
+    "PaymentEntryOut",
+    "PaymentFilters",
+    "PaymentIn",
+    "PaymentOut",
+    "PaymentRefundOut",
+    "RefundIn",
+    "RefundOut",
+    "SetupIn",
+    "SetupOut",
+]
 
 Gateway = Annotated[Literal["stripe"], any_case()]
 
@@ -120,7 +135,7 @@ class PaymentIn(Model):
 
 
 class PaymentEntryOut(Model):
-    """A try, a refund or a dispute as it stands at Stripe; `number` counts from 1."""
+    """A try or a dispute as it stands at Stripe; `number` counts from 1."""
 
     number: int
     gateway_id: str
@@ -143,6 +158,54 @@ class PaymentEntryOut(Model):
             last4=record.detail.get("last4"),
             at=record.at,
         )
+
+
+class RefundIn(Model):
+    """All that is left of the payment, unless `amount` says less."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"amount": "20.00", "reason": "requested_by_customer"}]})
+
+    amount: DecimalIn | None = None
+    reason: Annotated[Name, Field(max_length=500)] | None = Field(
+        default=None, description="`duplicate`, `fraudulent` and `requested_by_customer` are told to Stripe as well."
+    )
+
+    def wanted(self, payment_id: str) -> WantedRefund:
+        amount = None if self.amount is None else parse_decimal(self.amount, "amount")
+        return WantedRefund(payment_id, amount, self.reason)
+
+
+class RefundOut(Model):
+    """`status`: pending (on its way), succeeded, failed (also when the bank sent it back) or canceled."""
+
+    id: str
+    payment_id: str
+    credit_note_id: str | None = Field(description="The credit note that it settles.")
+    amount: DecimalOut
+    currency: str
+    status: str
+    reason: str | None
+    failure_reason: str | None
+    gateway_refund_id: str | None = Field(description="Stripe's `re_…`; null while it waits, and for offline payments.")
+    settled_at: Instant | None
+    created_at: Instant
+
+    @classmethod
+    def of(cls, record: RefundRecord) -> Self:
+        return cls.model_validate({**vars(record), "currency": record.currency.lower()}, from_attributes=True)
+
+
+class PaymentRefundOut(Model):
+    """A refund of a payment, oldest first; one that was made at Stripe alone has no `id`."""
+
+    id: str | None
+    credit_note_id: str | None
+    gateway_id: str | None
+    amount: DecimalOut
+    status: str
+    reason: str | None
+    failure_reason: str | None
+    at: Instant
 
 
 class PaymentFilters(Paging):
@@ -202,15 +265,46 @@ class PaymentDetailOut(PaymentOut):
 
     amount_refunded: DecimalOut
     attempts: list[PaymentEntryOut]
-    refunds: list[PaymentEntryOut]
+    refunds: list[PaymentRefundOut]
     disputes: list[PaymentEntryOut]
 
     @classmethod
-    def with_history(cls, record: PaymentRecord, history: Sequence[HistoryRecord]) -> Self:
-        """`history` as the ledger lists it."""
-        shown = {"attempt": "attempts", "refund": "refunds", "dispute": "disputes"}
-        entries: dict[str, list[PaymentEntryOut]] = {name: [] for name in shown.values()}
-        for entry in history:
-            entries[shown[entry.kind]].append(PaymentEntryOut.of(entry))
-        known = dict(PaymentOut.of(record))
-        return cls(**known, amount_refunded=refunded(history), **entries)
+    def with_history(
+        cls, record: PaymentRecord, history: Sequence[HistoryRecord], asked_for: Sequence[RefundRecord]
+    ) -> Self:
+        """`history` and the refunds `asked_for` here as the ledger lists them."""
+        elsewhere = made_elsewhere(history, asked_for)
+        return cls(
+            **dict(PaymentOut.of(record)),
+            amount_refunded=given_back(history, asked_for),
+            attempts=[PaymentEntryOut.of(entry) for entry in history if entry.kind == "attempt"],
+            refunds=sorted([*map(_asked_for, asked_for), *map(_made, elsewhere)], key=lambda refund: refund.at),
+            disputes=[PaymentEntryOut.of(entry) for entry in history if entry.kind == "dispute"],
+        )
+
+
+def _asked_for(refund: RefundRecord) -> PaymentRefundOut:
+    return PaymentRefundOut(
+        id=refund.id,
+        credit_note_id=refund.credit_note_id,
+        gateway_id=refund.gateway_refund_id,
+        amount=refund.amount,
+        status=refund.status,
+        reason=refund.reason,
+        failure_reason=refund.failure_reason,
+        at=refund.created_at,
+    )
+
+
+def _made(entry: HistoryRecord) -> PaymentRefundOut:
+    failed = entry.status == "failed"
+    return PaymentRefundOut(
+        id=None,
+        credit_note_id=None,
+        gateway_id=entry.gateway_id,
+        amount=entry.amount,
+        status=entry.status,
+        reason=None if failed else entry.reason,
+        failure_reason=entry.reason if failed else None,
+        at=entry.at,
+    )

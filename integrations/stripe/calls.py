@@ -27,7 +27,8 @@ T = TypeVar("T")
 class Calls:
     """Stripe through one secret key. Safe to share between threads.
 
-    `timeout` is (connect, read) in seconds; `api_base` is another server that speaks Stripe's API.
+    `timeout` is (connect, read) in seconds; `api_base` is another server that speaks Stripe's API; `http_client` stands
+    in for the one that is made for `timeout`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Calls:
         timeout: tuple[float, float] = (3, 20),
         max_network_retries: int = 2,
         sleep: Callable[[float], None] = time.sleep,
+        http_client: stripe.HTTPClient | None = None,
     ) -> None:
         self._livemode = secret_key.startswith(("sk_live_", "rk_live_"))
         self._sleep = sleep
@@ -45,7 +47,7 @@ class Calls:
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
-            http_client=stripe.RequestsClient(timeout=timeout),
+            http_client=http_client or stripe.RequestsClient(timeout=timeout),
         )
         self._api = client.v1
 

@@ -53,7 +53,8 @@ def translate(error: stripe.StripeError) -> ProviderUnavailable | ProviderReject
     if error.http_status in {400, 402, 404}:
         kind = ProviderNotFound if error.http_status == 404 or code == "resource_missing" else ProviderRejected
         name = "provider_object_missing" if kind is ProviderNotFound else "provider_rejected"
-        return kind(name, detail, provider_code=code, request_id=request_id)
+        param = getattr(error, "param", None)
+        return kind(name, detail, provider_code=code, request_id=request_id, provider_param=param)
     return ProviderUnavailable(
         "provider_busy" if error.http_status == 409 else "provider_failed",
         detail,

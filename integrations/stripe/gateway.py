@@ -10,17 +10,23 @@ from decimal import Decimal
 from typing import Any, cast
 
 from billing.ports import (
+    OUR_CREDIT_NOTE,
     OUR_CUSTOMER,
     OUR_INVOICE,
+    OUR_REFUND,
     OUR_SESSION,
     InvoicePayment,
     NewCardSession,
+    NewCoupon,
+    NewCreditNote,
     NewCustomer,
     NewInvoice,
     NewInvoiceLine,
     NewPaymentSession,
+    NewRefund,
     PaymentEntry,
     ProviderAccount,
+    ProviderCreditNote,
     ProviderCustomer,
     ProviderEvent,
     ProviderInvoice,
@@ -28,6 +34,8 @@ from billing.ports import (
     ProviderNotFound,
     ProviderPayment,
     ProviderPaymentMethod,
+    ProviderRefund,
+    ProviderRejected,
     ProviderSession,
     ProviderSetup,
     WebhookEndpoint,
@@ -99,6 +107,19 @@ class StripeGateway(CatalogCalls):
     def check_amount(self, total: Decimal, currency: str) -> str | None:
         return mapping.not_collectable(total, currency)
 
+    def ensure_coupon(self, coupon: NewCoupon, key: str) -> None:
+        """Looked up first: a key would answer for a coupon that somebody has deleted since."""
+        try:
+            self._one(lambda: self._api.coupons.retrieve(coupon.id))
+        except ProviderNotFound:
+            params = cast("Any", mapping.coupon_params(coupon))
+            try:
+                self._one(lambda: self._api.coupons.create(params, {"idempotency_key": key}))
+            except ProviderRejected as error:
+                # Another worker was faster, with the same content: the id says all of it.
+                if error.provider_code != "resource_already_exists":
+                    raise
+
     def create_invoice(self, invoice: NewInvoice, key: str) -> ProviderInvoice:
         params = cast("Any", mapping.invoice_params(invoice))
         return mapping.invoice(self._one(lambda: self._api.invoices.create(params, {"idempotency_key": key})))
@@ -114,7 +135,8 @@ class StripeGateway(CatalogCalls):
         return mapping.invoice(body)
 
     def get_invoice_lines(self, invoice_id: str, currency: str) -> list[ProviderInvoiceLine]:
-        bodies = self._all(lambda: self._api.invoices.line_items.list(invoice_id, {"limit": PAGE}))
+        params = cast("Any", {"limit": PAGE, "expand": ["data.taxes.tax_rate_details.tax_rate"]})
+        bodies = self._all(lambda: self._api.invoices.line_items.list(invoice_id, params))
         return [mapping.invoice_line(body, currency) for body in bodies]
 
     def list_invoices(self, since: datetime) -> list[ProviderInvoice]:
@@ -222,6 +244,32 @@ class StripeGateway(CatalogCalls):
     def payment_disputes(self, payment_id: str) -> list[PaymentEntry]:
         params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
         return mapping.oldest_first(mapping.dispute, self._all(lambda: self._api.disputes.list(params)))
+
+    def create_refund(self, refund: NewRefund, key: str) -> ProviderRefund:
+        params = cast("Any", mapping.refund_params(refund))
+        return mapping.made_refund(self._one(lambda: self._api.refunds.create(params, {"idempotency_key": key})))
+
+    def find_refund(self, payment_id: str, our_id: str) -> ProviderRefund | None:
+        params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
+        found = self._carrying(OUR_REFUND, our_id, lambda: self._api.refunds.list(params))
+        return None if found is None else mapping.made_refund(found)
+
+    def create_credit_note(self, note: NewCreditNote, key: str) -> ProviderCreditNote:
+        params = cast("Any", mapping.credit_note_params(note))
+        return mapping.credit_note(self._one(lambda: self._api.credit_notes.create(params, {"idempotency_key": key})))
+
+    def get_credit_note(self, credit_note_id: str) -> ProviderCreditNote:
+        return mapping.credit_note(self._one(lambda: self._api.credit_notes.retrieve(credit_note_id)))
+
+    def find_credit_note(self, invoice_id: str, our_id: str) -> ProviderCreditNote | None:
+        params = cast("Any", {"invoice": invoice_id, "limit": PAGE})
+        found = self._carrying(OUR_CREDIT_NOTE, our_id, lambda: self._api.credit_notes.list(params))
+        return None if found is None else mapping.credit_note(found)
+
+    def void_credit_note(self, credit_note_id: str, key: str) -> ProviderCreditNote:
+        return mapping.credit_note(
+            self._one(lambda: self._api.credit_notes.void_credit_note(credit_note_id, None, {"idempotency_key": key}))
+        )
 
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})

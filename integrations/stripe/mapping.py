@@ -10,27 +10,36 @@ from decimal import Decimal
 from typing import Any
 
 from billing.errors import InvalidInput
-from billing.money import exponent
+from billing.money import exponent, format_decimal
 from billing.ports import (
     OUR_LINE,
+    OUR_REFUND,
     CardDetails,
     InvoicePayment,
+    LineTax,
     NewCardSession,
+    NewCoupon,
+    NewCreditNote,
     NewCustomer,
     NewInvoice,
     NewInvoiceLine,
     NewPaymentSession,
+    NewRefund,
     PaymentEntry,
+    ProviderCreditNote,
     ProviderCustomer,
     ProviderEvent,
     ProviderInvoice,
     ProviderInvoiceLine,
     ProviderInvoiceStatus,
+    ProviderLineTax,
     ProviderPayment,
     ProviderPaymentMethod,
     ProviderPaymentStatus,
+    ProviderRefund,
     ProviderSession,
     ProviderSetup,
+    TaxRate,
     WebhookEndpoint,
 )
 
@@ -49,6 +58,8 @@ _MINIMUM = {
 }  # fmt: skip
 _LARGEST_MINOR = 99_999_999
 _LONGEST_DESCRIPTION = 500
+# The reasons that Stripe has a word for. https://docs.stripe.com/api/refunds/create#create_refund-reason
+_REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 
 
 def stripe_exponent(currency: str) -> int:
@@ -125,6 +136,8 @@ def invoice_params(invoice: NewInvoice) -> dict[str, Any]:
         "collection_method": invoice.collection_method,
         "pending_invoice_items_behavior": "exclude",
         "automatic_tax": {"enabled": False},
+        # Sent when there are none, too: else an invoice inherits the discount that its customer has at Stripe.
+        "discounts": [{"coupon": coupon_id} for coupon_id in invoice.coupon_ids] or "",
         "metadata": dict(invoice.metadata),
     }
     if invoice.days_until_due is not None:
@@ -135,16 +148,28 @@ def invoice_params(invoice: NewInvoice) -> dict[str, Any]:
 
 
 def line_params(currency: str, lines: Sequence[NewInvoiceLine]) -> list[dict[str, Any]]:
+    """Taxes are sent as counted here, never as rates that Stripe would count and round itself."""
     return [
         {
             "amount": to_stripe_amount(line.amount, currency),
             "description": line.description[:_LONGEST_DESCRIPTION],
             "period": {"start": int(line.period.start.timestamp()), "end": int(line.period.end.timestamp())},
-            "discountable": False,
+            "discountable": line.discountable,
             "metadata": {OUR_LINE: line.line_id},
+            **({"tax_amounts": [_tax_amount(tax, currency) for tax in line.taxes]} if line.taxes else {}),
         }
         for line in lines
     ]
+
+
+def coupon_params(coupon: NewCoupon) -> dict[str, Any]:
+    return {
+        "id": coupon.id,
+        "amount_off": to_stripe_amount(coupon.amount, coupon.currency),
+        "currency": coupon.currency.lower(),
+        "duration": "once",
+        "name": coupon.name,
+    }
 
 
 def card_session_params(session: NewCardSession) -> dict[str, Any]:
@@ -179,6 +204,58 @@ def payment_session_params(session: NewPaymentSession) -> dict[str, Any]:
         "cancel_url": session.cancel_url,
         "metadata": dict(session.metadata),
     }
+
+
+def refund_params(refund: NewRefund) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        "payment_intent": refund.payment_id,
+        "amount": to_stripe_amount(refund.amount, refund.currency),
+        "metadata": dict(refund.metadata),
+    }
+    return {**params, "reason": refund.reason} if refund.reason in _REFUND_REASONS else params
+
+
+def credit_note_params(note: NewCreditNote) -> dict[str, Any]:
+    """Lines are amounts of ours with the taxes that go along, never a share that Stripe would round itself."""
+
+    def amount(value: Decimal) -> int:
+        return to_stripe_amount(value, note.currency)
+
+    params: dict[str, Any] = {"invoice": note.invoice_id, "memo": note.memo, "metadata": dict(note.metadata)}
+    if note.lines:
+        params["lines"] = [
+            {
+                "type": "custom_line_item",
+                "description": line.description[:_LONGEST_DESCRIPTION],
+                "quantity": 1,
+                "unit_amount": amount(line.amount),
+                **(
+                    {
+                        "tax_amounts": [
+                            {
+                                "tax_rate": tax.tax_rate_id,
+                                "amount": amount(tax.amount),
+                                "taxable_amount": amount(tax.taxable),
+                            }
+                            for tax in line.taxes
+                        ]
+                    }
+                    if line.taxes
+                    else {}
+                ),
+            }
+            for line in note.lines
+        ]
+    else:
+        params["amount"] = amount(note.amount)
+    if note.refunds:
+        params["refunds"] = [
+            {"type": "refund", "refund": each.refund_id, "amount_refunded": amount(each.amount)}
+            for each in note.refunds
+        ]
+    if note.outside:
+        params["out_of_band_amount"] = amount(note.outside)
+    return params
 
 
 def customer(body: Json) -> ProviderCustomer:
@@ -220,13 +297,17 @@ def invoice(body: Json) -> ProviderInvoice:
         next_attempt_at=instant(body.get("next_payment_attempt")),
         payment_id=_default_payment_id(body.get("payments")),
         due_at=instant(body.get("due_date")),
+        credited=amount("pre_payment_credit_notes_amount"),
         metadata=body.get("metadata") or {},
     )
 
 
 def invoice_line(body: Json, currency: str) -> ProviderInvoiceLine:
     return ProviderInvoiceLine(
-        body["id"], (body.get("metadata") or {}).get(OUR_LINE), from_stripe_amount(body["amount"], currency)
+        id=body["id"],
+        line_id=(body.get("metadata") or {}).get(OUR_LINE),
+        amount=from_stripe_amount(body["amount"], currency),
+        taxes=tuple(_line_tax(tax, currency) for tax in body.get("taxes") or ()),
     )
 
 
@@ -299,7 +380,27 @@ def attempt(body: Json) -> PaymentEntry:
 
 
 def refund(body: Json) -> PaymentEntry:
-    return _entry(body, reason=body.get("failure_reason") or body.get("reason"))
+    ours = (body.get("metadata") or {}).get(OUR_REFUND)
+    detail = None if ours is None else {OUR_REFUND: ours}
+    return _entry(body, reason=body.get("failure_reason") or body.get("reason"), detail=detail)
+
+
+def made_refund(body: Json) -> ProviderRefund:
+    amount = from_stripe_amount(body["amount"], body["currency"])
+    return ProviderRefund(body["id"], body["status"], amount, body.get("failure_reason"))
+
+
+def credit_note(body: Json) -> ProviderCreditNote:
+    currency = body["currency"]
+    return ProviderCreditNote(
+        id=body["id"],
+        invoice_id=reference(body["invoice"]) or "",
+        status=body["status"],
+        total=from_stripe_amount(body["total"], currency),
+        pre_payment=from_stripe_amount(body["pre_payment_amount"], currency),
+        post_payment=from_stripe_amount(body["post_payment_amount"], currency),
+        metadata=body.get("metadata") or {},
+    )
 
 
 def dispute(body: Json) -> PaymentEntry:
@@ -376,6 +477,26 @@ def instant(seconds: int | None) -> datetime | None:
 
 def _instant(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _tax_amount(tax: LineTax, currency: str) -> dict[str, Any]:
+    return {
+        "amount": to_stripe_amount(tax.amount, currency),
+        "taxable_amount": to_stripe_amount(tax.taxable, currency),
+        "tax_rate_data": {
+            "display_name": tax.rate.name,
+            "percentage": format_decimal(tax.rate.percentage),
+            "inclusive": tax.rate.inclusive,
+        },
+    }
+
+
+def _line_tax(body: Json, currency: str) -> ProviderLineTax:
+    found = (body.get("tax_rate_details") or {}).get("tax_rate")
+    rate = None
+    if isinstance(found, Mapping):
+        rate = TaxRate(found["display_name"], Decimal(str(found["percentage"])), found["inclusive"])
+    return ProviderLineTax(reference(found) or "", rate, from_stripe_amount(body["amount"], currency))
 
 
 def _default_payment_id(payments: Json | None) -> str | None:

@@ -19,6 +19,7 @@ from ledger.models.pipeline import Alert, AlertMessage, PipelineFigures, Pipelin
 from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
+from ledger.models.refund import Refund
 from ledger.models.run import Run
 from ledger.models.subscription import Subscription, SubscriptionChange
 from ledger.models.tax_rate import TaxRate
@@ -66,6 +67,7 @@ __all__ = [
     "Price",
     "PriceVersion",
     "Quantity",
+    "Refund",
     "Run",
     "Subscription",
     "SubscriptionChange",

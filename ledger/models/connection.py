@@ -55,7 +55,7 @@ class Mapping(Entity, Base):
         UniqueConstraint(
             "tenant_id", "environment_id", "connection_id", "entity", "provider_id", name="uq_mappings_provider_id"
         ),
-        one_of("entity", "customer", "invoice", "payment", "plan", "price", "subscription"),
+        one_of("entity", "credit_note", "customer", "invoice", "payment", "plan", "price", "refund", "subscription"),
         one_of("state", "intended", "created", "finalized", "done", "failed"),
         Index("ix_mappings_newest", "tenant_id", "environment_id", "created_at", "id"),
     )

@@ -91,7 +91,7 @@ def get_note(session: Session, scope: Scope, note_id: str) -> CreditNoteRecord:
 
 
 def of_invoice(session: Session, scope: Scope, invoice_id: str) -> list[CreditNoteRecord]:
-    """The issued notes of an invoice, oldest first."""
+    """The issued notes of an invoice, in the order of their numbers."""
     of_this = in_scope(CreditNote, scope) & (CreditNote.invoice_id == invoice_id) & (CreditNote.status == "issued")
     rows = select(CreditNote).where(of_this).order_by(CreditNote.created_at, CreditNote.id)
     return [_record(row) for row in session.scalars(rows)]

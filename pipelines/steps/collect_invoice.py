@@ -26,7 +26,7 @@ from ledger.store.mappings import MappingRecord
 from pipelines.steps import payment_link, provider_mapping
 from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow
-from pipelines.steps.pay_invoice import charge
+from pipelines.steps.pay_invoice import charge, credit_first
 
 __all__ = ["begin", "collect", "collect_again"]
 
@@ -94,6 +94,7 @@ def _collect(
         mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
     if mapping is None or mapping.provider_id is None or "retry" not in mapping.detail:
         return None
+    credit_first(ledger, scope, link, invoice_id, now)
     seen = follow(ledger, scope, link, invoice_id, mapping.provider_id, now)
     # Somebody who told Stripe to collect after all, in its Dashboard, has taken it over.
     if seen.status != ProviderInvoiceStatus.OPEN or seen.auto_advance:

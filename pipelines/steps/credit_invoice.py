@@ -15,14 +15,19 @@ from billing.exact import EXACT
 from billing.invoice import InvoiceStatus, PaymentStatus
 from billing.money import from_minor
 from billing.scope import Scope
-from ledger.store import audit, credit_grants, credit_notes, customers, invoices, mappings
+from ledger.store import audit, connections, credit_grants, credit_notes, customers, invoices, mappings, outbox
 from ledger.store.credit_grants import NewGrant
 from ledger.store.credit_notes import CreditNoteRecord
 from ledger.store.invoice_numbers import hold_note_numbers, take_note_number
 from ledger.store.invoices import InvoiceRecord
+from pipelines.steps import refund_payment
+from pipelines.steps.connections import PROVIDER
 from pipelines.steps.invoice_parts import advance_lines, settling_invoice
 
-__all__ = ["CreditNotePreview", "NewCreditNote", "issue_note", "preview_note", "void_note"]
+__all__ = ["WORK", "CreditNotePreview", "NewCreditNote", "check_voidable", "issue_note", "preview_note", "void_note"]
+
+# The outbox's name for sending the credit notes of an invoice to the provider.
+WORK = "credit_notes.sync"
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,9 @@ def preview_note(session: Session, scope: Scope, wanted: NewCreditNote) -> Credi
 def issue_note(session: Session, scope: Scope, wanted: NewCreditNote, actor: str, now: datetime) -> CreditNoteRecord:
     """The note. It lowers what is still due, then returns credit that paid the invoice, then gives back what was paid.
 
-    Of two notes at once the second sees what the first has left. NotFound `invoice_not_found`; Conflict
-    `invoice_not_finalized`, `invoice_at_stripe`, `nothing_left`; and the errors of `credited`.
+    Where the invoice is at the provider, or may be, the outbox holds the note for it. Of two notes at once the second
+    sees what the first has left. NotFound `invoice_not_found`; Conflict `invoice_not_finalized`, `nothing_left`,
+    `already_refunded`; and the errors of `credited`.
     """
     month = hold_note_numbers(session, scope, now)
     customers.hold_customer(session, scope, invoices.customer_of(session, scope, wanted.invoice_id))
@@ -75,21 +81,25 @@ def issue_note(session: Session, scope: Scope, wanted: NewCreditNote, actor: str
     )
     if note.credit_returned > 0:
         credit_grants.give_back(session, scope, invoice.id, note.credit_returned, now, credit_note_id=note.id)
+    if note.paid_back > 0 and note.settle_as == "refund":
+        refund_payment.settle_note(session, scope, note, note.paid_back, now)
     if note.paid_back > 0 and note.settle_as == "credit":
         kept = NewGrant(note.paid_back, note.currency, "credit_note", note.id, reason=note.number)
         credit_grants.grant(session, scope, invoice.customer_id, kept, now)
     credited_now = invoices.record_credited(session, scope, invoice.id, note.total, note.pre_payment)
     _note_nothing_due(session, scope, credited_now, now)
+    if connections.active(session, scope, PROVIDER) is not None or _is_at_provider(session, scope, invoice.id):
+        outbox.enqueue(session, scope, WORK, invoice.id, now)
     detail = {"number": note.number, "total": f"{note.total:f}", "invoice_id": invoice.id, "reason": note.reason}
     audit.write(session, scope, actor, "credit_note.issued", "credit_note", note.id, detail, now)
     return note
 
 
-def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: str, now: datetime) -> CreditNoteRecord:
-    """The note, void: what it took off is due again. One that is void stays so.
+def check_voidable(session: Session, scope: Scope, note_id: str) -> CreditNoteRecord:
+    """The note, held with its customer and its invoice, if nothing has used it; one that is void already as it is.
 
-    NotFound `credit_note_not_found`; Conflict `credit_used` (its credit is spent), `credit_note_settled` (it returned
-    credit, is to be refunded, settled the invoice, or counted when an advance was settled), `invoice_at_stripe`.
+    NotFound `credit_note_not_found`; Conflict `credit_note_settled`: it returned credit, is refunded, settled the
+    invoice, or counted when an advance was settled.
     """
     found = credit_notes.get_note(session, scope, note_id)
     customers.hold_customer(session, scope, found.customer_id)
@@ -97,8 +107,8 @@ def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: 
     found = credit_notes.get_note(session, scope, note_id)
     if found.status == "void":
         return found
-    kept = credit_grants.grant_of(session, scope, "credit_note", found.id)
     settled = invoice.payment_status in {PaymentStatus.PAID, PaymentStatus.REFUNDED} and found.pre_payment > 0
+    kept = credit_grants.grant_of(session, scope, "credit_note", found.id)
     if found.credit_returned > 0 or (found.paid_back > 0 and kept is None) or settled:
         raise Conflict(
             "credit_note_settled",
@@ -106,11 +116,22 @@ def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: 
             hint="Bill the amount again on a new invoice.",
         )
     _require_not_settled(session, scope, invoice, found)
-    if found.pre_payment > 0:
-        _require_not_collected(session, scope, invoice)
+    return found
+
+
+def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: str, now: datetime) -> CreditNoteRecord:
+    """The note, void: what it took off is due again. One that is void stays so. At the provider it is void already, or
+    was never sent: `sync_credit_notes.void`.
+
+    NotFound and Conflict of `check_voidable`; Conflict `credit_used` (its credit is spent).
+    """
+    found = check_voidable(session, scope, note_id)
+    if found.status == "void":
+        return found
+    kept = credit_grants.grant_of(session, scope, "credit_note", found.id)
     if kept is not None:
         credit_grants.void_grant(session, scope, kept.id, now, unused=True)
-    invoices.record_credited(session, scope, invoice.id, -found.total, -found.pre_payment)
+    invoices.record_credited(session, scope, found.invoice_id, -found.total, -found.pre_payment)
     audit.write(session, scope, actor, "credit_note.voided", "credit_note", found.id, {"reason": reason}, now)
     return credit_notes.mark_void(session, scope, found.id, reason, now)
 
@@ -138,8 +159,8 @@ def _worked_out(session: Session, scope: Scope, invoice: InvoiceRecord, wanted: 
     returned = added((note.credit_returned for note in issued), invoice.currency)
     credit_left = EXACT.subtract(invoice.credits_applied, returned)
     settlement = settle(total, invoice.amount_remaining, credit_left, invoice.currency)
-    if settlement.pre_payment > 0:
-        _require_not_collected(session, scope, invoice)
+    if wanted.settle_as == "credit" and settlement.paid_back > 0:
+        _require_not_refunded(session, scope, invoice, settlement.paid_back)
     return CreditNotePreview(invoice, lines, settlement, total)
 
 
@@ -187,15 +208,20 @@ def _require_not_settled(session: Session, scope: Scope, invoice: InvoiceRecord,
         )
 
 
-def _require_not_collected(session: Session, scope: Scope, invoice: InvoiceRecord) -> None:
-    """Where the provider asks for the whole amount, a note here would have it collected all the same."""
-    known = mappings.list_mappings(session, scope, entity="invoice", entity_id=invoice.id, limit=100).items
-    if any("request" in mapping.detail for mapping in known):
+def _require_not_refunded(session: Session, scope: Scope, invoice: InvoiceRecord, paid_back: Decimal) -> None:
+    """Money that was refunded is not the customer's credit as well."""
+    refunded = refund_payment.refunded_without_note(session, scope, invoice.id)
+    if refunded > 0 and EXACT.add(paid_back, refunded) > invoice.amount_paid:
         raise Conflict(
-            "invoice_at_stripe",
-            "Stripe is collecting this invoice, whose amount there would stay as it is.",
-            hint="Credit it once it is paid, or void it and make another.",
+            "already_refunded",
+            f"{refunded:f} {invoice.currency} of this invoice were refunded.",
+            hint='Send settle_as "refund": the note then takes up the refund that was made.',
         )
+
+
+def _is_at_provider(session: Session, scope: Scope, invoice_id: str) -> bool:
+    known = mappings.list_mappings(session, scope, entity="invoice", entity_id=invoice_id, limit=100).items
+    return any("request" in mapping.detail for mapping in known)
 
 
 def _note_nothing_due(session: Session, scope: Scope, invoice: InvoiceRecord, now: datetime) -> None:

@@ -229,8 +229,9 @@ def seen_detail(seen: ProviderInvoice) -> dict[str, Any]:
 
 
 def _is_carried(seen: ProviderInvoice) -> bool:
-    """Paid without money although something was left to ask for after the customer's balance."""
-    return seen.status == ProviderInvoiceStatus.PAID and received(seen) == 0 and seen.total + seen.starting_balance > 0
+    """Paid without money although something was left to ask for after credit notes and the customer's balance."""
+    asked = seen.total + seen.starting_balance - seen.credited
+    return seen.status == ProviderInvoiceStatus.PAID and received(seen) == 0 and asked > 0
 
 
 def received(seen: ProviderInvoice) -> Decimal:

@@ -42,13 +42,21 @@ def fits(session: Session, scope: Scope, invoice: InvoiceRecord) -> bool:
     return not offline or sum((payment.amount for payment in found), Decimal(0)) >= invoice.amount_to_collect
 
 
-def settle(
+def attach_links(
     link: Link, invoice: InvoiceRecord, seen: ProviderInvoice, elsewhere: Sequence[PaymentRecord]
 ) -> ProviderInvoice:
-    """Counts those payments on the provider's open invoice, each once. ProviderRejected when it refuses one."""
+    """Counts the provider's own among those payments on its open invoice, each once. ProviderRejected when it refuses
+    one."""
     for payment in elsewhere:
         if payment.method == "payment_link" and payment.gateway_payment_id is not None:
             seen = attach(link, invoice.id, seen, payment.gateway_payment_id)
+    return seen
+
+
+def settle_offline(
+    link: Link, invoice: InvoiceRecord, seen: ProviderInvoice, elsewhere: Sequence[PaymentRecord]
+) -> ProviderInvoice:
+    """Tells the provider that what its open invoice still asks for was paid offline, if it was."""
     if seen.status == ProviderInvoiceStatus.OPEN and any(payment.method == "offline" for payment in elsewhere):
         seen = pay_out_of_band(link, invoice.id, seen.id)
     return seen

@@ -25,7 +25,7 @@ from ledger.store.credit_grants import NewGrant
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from ledger.store.payments import PaymentRecord
-from pipelines.steps import link_payment, paid_elsewhere, provider_mapping, sync_customer
+from pipelines.steps import link_payment, paid_elsewhere, provider_mapping, sync_credit_notes, sync_customer
 from pipelines.steps.connections import PROVIDER, Link
 from pipelines.steps.follow_invoice import ENTITY, follow
 
@@ -44,7 +44,8 @@ def pay_with_card(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now
     """Charges the customer's default card for the invoice; the payment's status says how it went.
 
     Conflict `collected_by_stripe`, `invoice_not_synced`, `invoice_not_open`, `payment_method_missing`,
-    `nothing_charged`; NotFound `invoice_not_found`; ProviderUnavailable: run it again, it is the same attempt.
+    `nothing_charged`, `credit_note_not_sent`; NotFound `invoice_not_found`; ProviderUnavailable: run it again, it is
+    the same attempt.
     """
     if link.provider_collects:
         raise _collected_by_stripe()
@@ -53,6 +54,7 @@ def pay_with_card(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now
         mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
     if mapping is None or mapping.state != "done" or mapping.provider_id is None:
         raise Conflict("invoice_not_synced", "the invoice is not at Stripe", hint="Sync the invoice first.")
+    credit_first(ledger, scope, link, invoice_id, now)
     seen = follow(ledger, scope, link, invoice_id, mapping.provider_id, now)
     if seen.auto_advance:
         # It was sent while Stripe collected; what the setting says now is for later invoices.
@@ -91,6 +93,20 @@ def record_offline(
             "sync_in_progress", "the invoice is on its way to Stripe", hint="Try again once it has been synced."
         )
     return _pay_out_of_band(ledger, scope, link, invoice, mapping.provider_id, request, now)
+
+
+def credit_first(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now: datetime) -> None:
+    """What was credited here is not asked for there: notes that still wait for the outbox go before the money.
+
+    Conflict `credit_note_not_sent` where the provider refuses one; ProviderUnavailable.
+    """
+    refused = sync_credit_notes.push_notes(ledger, scope, link, invoice_id, now)
+    if refused is not None:
+        raise Conflict(
+            "credit_note_not_sent",
+            f"Stripe refused a credit note of this invoice: {refused}",
+            hint="Look at the mapping of the credit note, then try again.",
+        )
 
 
 def charge(ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, now: datetime) -> ProviderInvoice:
@@ -190,6 +206,7 @@ def _pay_out_of_band(
     request: OfflinePayment,
     now: datetime,
 ) -> PaymentRecord:
+    credit_first(ledger, scope, link, invoice.id, now)
     seen = follow(ledger, scope, link, invoice.id, provider_id, now)
     if seen.status != ProviderInvoiceStatus.OPEN:
         raise Conflict("invoice_not_open", f"the invoice is {seen.status.value} at Stripe")

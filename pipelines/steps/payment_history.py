@@ -7,10 +7,13 @@ the money is back with us.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from billing.ports import PaymentEntry, PaymentGateway
+from sqlalchemy.orm import Session
+
+from billing.ports import OUR_REFUND, PaymentEntry, PaymentGateway
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, invoices, payment_history, payments
+from ledger.store import audit, invoices, payment_history, payments, refunds
+from ledger.store.payment_history import HistoryRecord
 from ledger.store.payments import PaymentRecord
 from pipelines.steps import link_payment
 from pipelines.steps.connections import PROVIDER, Link
@@ -70,8 +73,25 @@ def _read(ledger: Ledger, scope: Scope, link: Link, payment: PaymentRecord, kind
             if entry.kind == "dispute" and known.get(entry.gateway_id) != entry.status:
                 detail = {"stripe_dispute_id": entry.gateway_id, "status": entry.status, "reason": entry.reason}
                 audit.write(session, scope, PROVIDER, "payment.disputed", "payment", payment.id, detail, now)
+        if kind == "refund":
+            _note_refunds(session, scope, payment, after, now)
         if kind == "refund" and payment.status == "refunded" and payment_history.refunded(after) < payment.amount:
             payments.undo_refund(session, scope, payment.id)
             if payment.invoice_id is not None:
                 invoices.undo_refund(session, scope, payment.invoice_id)
             audit.write(session, scope, PROVIDER, "payment.refund_failed", "payment", payment.id, {}, now)
+
+
+def _note_refunds(
+    session: Session, scope: Scope, payment: PaymentRecord, history: Sequence[HistoryRecord], now: datetime
+) -> None:
+    """What became of the refunds that were asked for here."""
+    ours = {refund.id for refund in refunds.of_payment(session, scope, payment.id)}
+    for entry in history:
+        refund_id = entry.detail.get(OUR_REFUND)
+        if entry.kind == "refund" and refund_id in ours:
+            status = "pending" if entry.status == "requires_action" else entry.status
+            failed = entry.reason if entry.status == "failed" else None
+            refunds.move(
+                session, scope, refund_id, status, now, gateway_refund_id=entry.gateway_id, failure_reason=failed
+            )

@@ -20,7 +20,14 @@ from ledger.store import connections as connection_store
 from ledger.store import inbox
 from ledger.store.connections import ConnectionRecord
 from ledger.store.inbox import InboxRecord
-from pipelines.steps import link_payment, payment_history, save_card, sync_customer, sync_subscription
+from pipelines.steps import (
+    link_payment,
+    payment_history,
+    save_card,
+    sync_credit_notes,
+    sync_customer,
+    sync_subscription,
+)
 from pipelines.steps.backoff import next_attempt
 from pipelines.steps.connections import Gateways, Link
 
@@ -217,7 +224,7 @@ HANDLERS: Mapping[str, tuple[LookAgain, IdIn]] = {
         " payment_failed payment_succeeded sent updated voided",
     ),
     **_all(link_payment.follow_invoice_of, _its("invoice"), "invoice_payment", "paid"),
-    **_all(link_payment.follow_invoice_of, _its("invoice"), "credit_note", "created updated voided"),
+    **_all(sync_credit_notes.follow_note, _itself, "credit_note", "created updated voided"),
     **_all(
         payment_history.follow_attempts,
         _itself,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from billing.invoice import InvoiceStatus, PaymentStatus, total
+from billing.invoice import InvoiceStatus, PaymentStatus
 from billing.money import format_decimal
 from billing.ports import (
     OUR_CUSTOMER,
@@ -25,7 +25,7 @@ from ledger.db import Ledger
 from ledger.store import audit, invoices, mappings, sessions
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
-from pipelines.steps import invoice_draft, sync_customer, sync_invoice
+from pipelines.steps import sync_customer, sync_invoice
 from pipelines.steps.connections import Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow, is_of, received
 from pipelines.steps.process_webhook import follow_session, process_due
@@ -205,7 +205,7 @@ class _Work:
         except ProviderNotFound:
             yield Difference("invoice_missing", ENTITY, invoice.id, provider_id, "mapped", "gone")
             return
-        asked = total(invoice_draft.lines_of(invoice), invoice.currency)
+        asked = invoice.amount_due
         if (seen.currency, seen.total) != (invoice.currency.upper(), asked):
             here = f"{format_decimal(asked)} {invoice.currency}"
             there = f"{format_decimal(seen.total)} {seen.currency}"
@@ -273,7 +273,7 @@ def state_difference(invoice: InvoiceRecord, mapping: MappingRecord, seen: Provi
     What is under the minimum the provider calls paid without money, which is not what it is here.
     """
     carried = bool(mapping.detail.get("carried"))
-    money = min(received(seen), invoice.amount_due)
+    money = min(received(seen), invoice.amount_to_collect)
     paid_here = invoice.payment_status in {PaymentStatus.PAID, PaymentStatus.REFUNDED}
     agree = {
         ProviderInvoiceStatus.DRAFT: False,

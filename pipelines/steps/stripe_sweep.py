@@ -15,7 +15,16 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import mappings, outbox
 from ledger.store.outbox import OutboxRecord
-from pipelines.steps import collect_invoice, sync_customer, sync_invoice, sync_plan, sync_subscription
+from pipelines.steps import (
+    collect_invoice,
+    credit_invoice,
+    refund_payment,
+    sync_credit_notes,
+    sync_customer,
+    sync_invoice,
+    sync_plan,
+    sync_subscription,
+)
 from pipelines.steps.backoff import next_attempt
 from pipelines.steps.connections import Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow
@@ -162,6 +171,28 @@ def _collect_again(ledger: Ledger, gateways: Gateways, scope: Scope, customer_id
     collect_invoice.collect_again(ledger, scope, gateways, customer_id, now)
 
 
+def _credit_notes(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, now: datetime) -> str | None:
+    """Notes follow their invoice: one that is on its way takes them along, one that was never sent needs none."""
+    with ledger.read() as session:
+        known = mappings.list_mappings(session, scope, entity=ENTITY, entity_id=invoice_id, limit=100).items
+    if not any("request" in mapping.detail for mapping in known):
+        return None
+    link = gateways.active(scope)
+    if link is None:
+        raise gateways.missing(scope)
+    if all(mapping.state != "done" for mapping in known):
+        return _invoice(ledger, gateways, scope, invoice_id, now)
+    return sync_credit_notes.push_notes(ledger, scope, link, invoice_id, now)
+
+
+def _refund(ledger: Ledger, gateways: Gateways, scope: Scope, refund_id: str, now: datetime) -> str | None:
+    link = gateways.active(scope)
+    if link is None:
+        raise gateways.missing(scope)
+    refund_payment.carry_out(ledger, scope, link, refund_id, now)
+    return None
+
+
 # Each answers None when it is done, when to come again, or why it was given up.
 KINDS: Mapping[str, Callable[[Ledger, Gateways, Scope, str, datetime], datetime | str | None]] = {
     "customer.sync": _customer,
@@ -170,4 +201,6 @@ KINDS: Mapping[str, Callable[[Ledger, Gateways, Scope, str, datetime], datetime 
     "invoice.sync": _invoice,
     "plan.sync": _plan,
     "subscription.sync": _subscription,
+    credit_invoice.WORK: _credit_notes,
+    refund_payment.WORK: _refund,
 }

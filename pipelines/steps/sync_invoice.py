@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from billing.errors import Conflict
 from billing.invoice import InvoiceStatus
 from billing.ports import (
+    IdempotencyMismatch,
     ProviderInvoice,
     ProviderInvoiceStatus,
     ProviderKeyRefused,
@@ -27,7 +28,7 @@ from billing.ports import (
 )
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import audit, invoices, mappings
+from ledger.store import audit, credit_notes, invoices, mappings
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import (
@@ -36,6 +37,7 @@ from pipelines.steps import (
     paid_elsewhere,
     payment_link,
     provider_mapping,
+    sync_credit_notes,
     sync_customer,
 )
 from pipelines.steps.connections import Gateways, Link
@@ -71,6 +73,10 @@ class _Failed(Exception):
     pass
 
 
+class _DraftRefused(_Failed):
+    """The provider did not take what the draft is made of."""
+
+
 def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now: datetime) -> SyncResult:
     """Sends the invoice, or says why not.
 
@@ -99,8 +105,9 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
         customer_id = sync_customer.ensure_customer(ledger, scope, link, invoice.customer_id, now)
     except Conflict as error:
         return _refuse(ledger, scope, link, invoice, "customer_not_synced", error.detail, now)
+    form = invoice_draft.natural_form(invoice)
     for _ in range(_ROUNDS):
-        invoice, mapping = _intend(ledger, scope, link, invoice.id, customer_id, now)
+        invoice, mapping = _intend(ledger, scope, link, invoice.id, customer_id, form, now)
         if mapping.state == "done":
             return _result(mapping, "already_synced")
         fresh = mapping.provider_id is None
@@ -110,6 +117,11 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
         except _StartOver:
             _discard(ledger, scope, link, mapping, None, now)
         except _Failed as error:
+            if isinstance(error, _DraftRefused) and form == "native" and _is_adjusted(invoice):
+                # Its taxes or discounts may be what the provider does not take: as lines it takes any.
+                form = "plain"
+                _discard(ledger, scope, link, mapping, None, now)
+                continue
             return _fail(ledger, scope, link, mapping, str(error), now)
         except _CustomerGone:
             _discard(ledger, scope, link, mapping, None, now)
@@ -124,10 +136,10 @@ def _why_not(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord) -
         return "invoice_void"
     if not invoice.lines:
         return "no_lines"
-    too_odd = link.gateway.check_amount(invoice.amount_to_collect, invoice.currency)
+    too_odd = link.gateway.check_amount(invoice.amount_due, invoice.currency)
     if too_odd is not None:
         return too_odd
-    for line in invoice_draft.lines_of(invoice):
+    for line in invoice.lines:
         if link.gateway.check_amount(abs(line.amount), invoice.currency) == "amount_not_representable":
             return "amount_not_representable"
     with ledger.read() as session:
@@ -135,15 +147,25 @@ def _why_not(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord) -
 
 
 def _intend(
-    ledger: Ledger, scope: Scope, link: Link, invoice_id: str, customer_id: str, now: datetime
+    ledger: Ledger,
+    scope: Scope,
+    link: Link,
+    invoice_id: str,
+    customer_id: str,
+    form: invoice_draft.Form,
+    now: datetime,
 ) -> tuple[InvoiceRecord, MappingRecord]:
     with ledger.begin() as session:
         # Held together with the mapping: a payment link or a credit note for the invoice is either seen here, or sees
         # the mapping.
         provider_mapping.hold_invoice(session, scope, invoice_id)
         invoice = invoices.get_invoice(session, scope, invoice_id)
-        request = invoice_draft.request_of(scope, invoice, customer_id, link.days_until_due)
+        request = invoice_draft.request_of(scope, invoice, customer_id, link.days_until_due, form)
         return invoice, provider_mapping.intend(session, scope, link.connection, ENTITY, invoice.id, request, now)
+
+
+def _is_adjusted(invoice: InvoiceRecord) -> bool:
+    return bool(invoice.taxes or invoice.discounts)
 
 
 def _push(
@@ -159,10 +181,18 @@ def _push(
     payment_link.close_links_of(ledger, scope, link, invoice.id, now)
     with ledger.read() as session:
         elsewhere = paid_elsewhere.of_invoice(session, scope, invoice.id)
+        credited = bool(credit_notes.of_invoice(session, scope, invoice.id))
     if seen.status == ProviderInvoiceStatus.DRAFT:
-        seen = _finalize(ledger, scope, link, mapping, link.provider_collects and not elsewhere, now)
+        seen = _finalize(ledger, scope, link, mapping, link.provider_collects and not (elsewhere or credited), now)
     try:
-        seen = paid_elsewhere.settle(link, invoice, seen, elsewhere)
+        # What its own payments paid is given back by credit notes; what those take off is not paid offline.
+        seen = paid_elsewhere.attach_links(link, invoice, seen, elsewhere)
+        if credited:
+            refused = sync_credit_notes.push_notes(ledger, scope, link, invoice.id, now)
+            if refused is not None:
+                raise _Failed(f"credit_note_not_sent: {refused}")
+            seen = link.gateway.get_invoice(seen.id)
+        seen = paid_elsewhere.settle_offline(link, invoice, seen, elsewhere)
     except ProviderKeyRefused:
         raise
     except ProviderRejected as error:
@@ -197,15 +227,17 @@ def _create(
     ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord, mapping: MappingRecord, now: datetime
 ) -> MappingRecord:
     def create(intended: MappingRecord) -> ProviderInvoice:
-        asked = invoice_draft.new_invoice(intended.detail["request"])
+        request, version = intended.detail["request"], intended.key_version
         try:
-            return link.gateway.create_invoice(asked, f"inv:{invoice.id}:create:{intended.key_version}")
-        except ProviderNotFound:
-            raise _CustomerGone from None
-        except ProviderKeyRefused:
+            for coupon in invoice_draft.coupons_of(invoice, invoice_draft.form_of(request)):
+                link.gateway.ensure_coupon(coupon, f"inv:{invoice.id}:coupon:{coupon.id}:{version}")
+            return link.gateway.create_invoice(invoice_draft.new_invoice(request), f"inv:{invoice.id}:create:{version}")
+        except (ProviderKeyRefused, IdempotencyMismatch):
             raise
         except ProviderRejected as error:
-            raise _Failed(f"rejected: {error.detail}") from error
+            if isinstance(error, ProviderNotFound) and error.provider_param == "customer":
+                raise _CustomerGone from None
+            raise _DraftRefused(f"rejected: {error.detail}") from error
 
     def find(intended: MappingRecord) -> ProviderInvoice | None:
         return link.gateway.find_invoice(intended.detail["request"]["customer_id"], invoice.id)
@@ -220,7 +252,8 @@ def _fill(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, fresh: boo
     draft_id = mapping.provider_id or ""
     there = [] if fresh else link.gateway.get_invoice_lines(draft_id, invoice.currency)
     present = {line.line_id for line in there}
-    for number, lines in invoice_draft.batches(invoice_draft.lines_of(invoice)):
+    form = invoice_draft.form_of(mapping.detail["request"])
+    for number, lines in invoice_draft.batches(invoice_draft.lines_of(invoice, form)):
         if present & {line.line_id for line in lines}:
             continue
         if provider_mapping.key_is_old(mapping, now):
@@ -235,7 +268,7 @@ def _fill(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, fresh: boo
         except (ProviderNotFound, ProviderKeyRefused):
             raise
         except ProviderRejected as error:
-            raise _Failed(f"rejected: {error.detail}") from error
+            raise _DraftRefused(f"rejected: {error.detail}") from error
 
 
 def _finalize(
