@@ -124,6 +124,7 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_credit_note": Attempt(f"/api/v1/credit-notes/{ids['credit_note']}"),
         "list_credit_notes": Attempt("/api/v1/credit-notes", statuses=(200,)),
         "list_late_events": Attempt("/api/v1/late-events", statuses=(200,)),
+        "refund_payment": Attempt(f"/api/v1/payments/{ids['payment']}/refunds", {}),
         "void_credit_note": Attempt(f"/api/v1/credit-notes/{ids['credit_note']}/void", {"reason": "x"}),
         "create_tax_rate": Attempt("/api/v1/tax-rates", {"name": "VAT"}, (422,)),
         "get_tax_rate": Attempt(f"/api/v1/tax-rates/{ids['tax_rate']}"),

@@ -2,17 +2,18 @@
 
 from decimal import Decimal
 
-import pytest
-
-from billing.errors import Conflict
+from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms
+from billing.credit_note import LineAmount
 from billing.one_off import OneOffItem
-from ledger.store import credit_grants, tax_rates
+from ledger.store import credit_grants, customers, tax_rates
 from ledger.store.credit_grants import NewGrant
 from ledger.store.invoices import InvoiceRecord
-from pipelines.steps.credit_invoice import NewCreditNote, issue_note, void_note
+from pipelines.steps import invoice_draft
+from pipelines.steps.credit_invoice import NewCreditNote, issue_note
 from pipelines.steps.finalize_invoice import finalize_invoice
 from pipelines.steps.one_off_invoice import NewOneOff, create_one_off
 from pipelines.steps.pay_invoice import OfflinePayment, record_offline
+from pipelines.steps.sync_credit_notes import push_notes
 from tests.integration.stripe.gateway.world import World
 
 ITEMS = (
@@ -20,6 +21,8 @@ ITEMS = (
     OneOffItem("Training", amount=Decimal("50.01")),
     OneOffItem("Goodwill", amount=Decimal(-30)),
 )
+SORRY = DiscountTerms("dis_2", "coupon_2", "Sorry", amount_off=Decimal("7.77"), currency="USD")
+VAT = TaxTerms("txr_1", "VAT", Decimal(19), inclusive=False)
 
 
 def invoice_with_rates(world: World, *rates: tuple[str, bool]) -> InvoiceRecord:
@@ -41,7 +44,7 @@ def lines_at_stripe(world: World, invoice: InvoiceRecord) -> list[tuple[str, int
     return sorted((line["description"], line["amount"]) for line in world.stripe_lines(stripe_id))
 
 
-def test_S2_a_tax_on_top_is_a_line_of_its_own_and_an_inclusive_one_is_in_the_lines(world: World) -> None:
+def test_S2_taxes_are_taxes_at_stripe_and_every_amount_of_them_is_ours(world: World) -> None:
     world.connect()
     world.save_card(world.customer())
     invoice = invoice_with_rates(world, ("19", False), ("5", True))
@@ -52,10 +55,13 @@ def test_S2_a_tax_on_top_is_a_line_of_its_own_and_an_inclusive_one_is_in_the_lin
         ("Goodwill", -3000),
         ("Onboarding", 10000),
         ("Training", 5001),
-        ("VAT 19%", 2172),
     ]
     (there,) = world.stripe_invoices()
-    assert there["total"] == 14173
+    assert (there["subtotal"], there["total"], there["total_excluding_tax"]) == (12001, 14173, 11430)
+    on_top, included = sorted(there["total_taxes"], key=lambda tax: str(tax["tax_behavior"]))
+    assert (on_top["amount"], on_top["taxable_amount"], included["amount"]) == (2172, 11430, 571)
+    rate = world.get(f"/v1/tax_rates/{on_top['tax_rate_details']['tax_rate']}")
+    assert (rate["display_name"], rate["percentage"], rate["active"]) == ("VAT", 19, False)
     world.control.wait_idle()
     world.hear()
     assert world.charged() == [14173]
@@ -78,22 +84,69 @@ def test_S2_what_credit_pays_is_a_line_below_zero_and_only_the_rest_is_charged(w
     assert world.read_invoice(invoice.id).payment_status == "paid"
 
 
-def test_S2_a_credit_note_lowers_what_stripe_asks_for_until_stripe_collects_it(world: World) -> None:
+def discounted(world: World, *discounts: DiscountTerms) -> InvoiceRecord:
+    """A finalized invoice of 118.50 before discounts and 19 % tax."""
+    with world.ledger.read() as session:
+        known = customers.get_customer(session, world.scope, "acme")
+    return world.invoice(customer=known, terms=InvoiceTerms(discounts, (VAT,)))
+
+
+def test_S2_discounts_are_discounts_at_stripe_to_the_last_unit(world: World) -> None:
     world.connect()
-    world.customer()
-    invoice = invoice_with_rates(world, ("19", False))
-    wanted = NewCreditNote(invoice.id, "Outage", amount=Decimal("42.81"))
-    with world.ledger.begin() as session:
-        note = issue_note(session, world.scope, wanted, "key_1", world.now)
+    world.save_card(world.customer())
+    third = DiscountTerms("dis_1", "coupon_1", "A third off, as agreed with the sales team in Berlin", Decimal("33.33"))
+    invoice = discounted(world, third, SORRY)
     assert world.sync(invoice.id).outcome == "synced"
     (there,) = world.stripe_invoices()
-    assert there["total"] == 10000
-    with world.ledger.begin() as session, pytest.raises(Conflict) as refused:
-        issue_note(session, world.scope, NewCreditNote(invoice.id, "More"), "key_1", world.now)
-    assert refused.value.code == "invoice_at_stripe"
-    with world.ledger.begin() as session, pytest.raises(Conflict) as not_void:
-        void_note(session, world.scope, note.id, "Wrong invoice", "key_1", world.now)
-    assert not_void.value.code == "invoice_at_stripe"
+    ours = [int(each.amount * 100) for each in invoice.discounts]
+    assert (there["subtotal"], [each["amount"] for each in there["total_discount_amounts"]]) == (11850, ours)
+    assert [f"{each.amount:f}" for each in invoice.discounts] == ["39.50", "7.77"]
+    assert there["total"] == int(invoice.total * 100)
+    names = [world.get(f"/v1/coupons/{coupon.id}")["name"] for coupon in invoice_draft.coupons_of(invoice, "native")]
+    assert names == ["A third off, as agreed with the sales te", "Sorry"]
+    world.hear()
+    assert world.charged() == [there["total"]]
+
+
+def test_equal_discounts_share_a_coupon_and_one_that_was_deleted_is_made_again(world: World) -> None:
+    world.connect(collection="manual")
+    world.customer()
+    first = discounted(world, SORRY)
+    world.sync(first.id)
+    second = discounted(world, SORRY)
+    world.sync(second.id)
+    (coupon,) = world.get("/v1/coupons")["data"]
+    assert (coupon["amount_off"], coupon["times_redeemed"]) == (777, 2)
+    world.delete(f"/v1/coupons/{coupon['id']}")
+    third = discounted(world, SORRY)
+    assert world.sync(third.id).outcome == "synced"
+    assert [each["total"] for each in world.stripe_invoices()] == [13177, 13177, 13177]
+
+
+def test_S2_what_stripe_does_not_take_as_taxes_goes_as_lines_with_the_same_total(world: World) -> None:
+    world.connect(collection="manual")
+    world.customer()
+    world.control.fault(action="error", status=400, method="POST", path="/v1/invoices/*/add_lines")
+    invoice = discounted(world, SORRY)
+    assert world.sync(invoice.id).outcome == "synced"
+    (there,) = world.stripe_invoices()
+    assert (there["total"], there["total_taxes"], there["discounts"]) == (int(invoice.total * 100), [], [])
+    assert ("VAT 19%", int(invoice.tax_total * 100)) in lines_at_stripe(world, invoice)
+
+
+def test_a_credit_note_takes_its_tax_back_at_stripe(world: World) -> None:
+    world.connect(collection="manual")
+    world.customer()
+    invoice = invoice_with_rates(world, ("19", False), ("5", True))
+    world.sync(invoice.id)
+    items = [LineAmount(invoice.lines[0].id, share=Decimal(1))]
+    with world.ledger.begin() as session:
+        note = issue_note(session, world.scope, NewCreditNote(invoice.id, "Not held", items=items), "key_1", world.now)
+    assert push_notes(world.ledger, world.scope, world.link(), invoice.id, world.now) is None
+    (there,) = world.get("/v1/credit_notes")["data"]
+    ours = sorted(int(tax.amount * 100) for tax in note.lines[0].taxes)
+    assert sorted(tax["amount"] for tax in there["total_taxes"]) == ours
+    assert (there["total"], there["total_excluding_tax"]) == (int(note.total * 100), int(note.total * 100) - sum(ours))
 
 
 def test_what_is_paid_offline_beyond_what_stripe_asks_for_is_kept_as_credit_once(world: World) -> None:

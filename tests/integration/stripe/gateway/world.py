@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import httpx
 import stripe
 
+from billing.adjustments.adjust import InvoiceTerms
 from billing.invoice import LineDraft
 from billing.period import Period
 from billing.ports import PaymentGateway, ProviderUnavailable
@@ -37,6 +38,7 @@ from tests.support.sandbox_process import Control, SandboxProcess, submit_card
 WEBHOOK_SECRET = "whsec_test_0123456789abcdef"
 OK_URL, NO_URL = "https://app.example/success", "https://app.example/cancel"
 T = TypeVar("T")
+NO_TERMS = InvoiceTerms()
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -119,6 +121,7 @@ class World:
         currency: str = "USD",
         customer: CustomerRecord | None = None,
         collection_method: str = "charge_automatically",
+        terms: InvoiceTerms = NO_TERMS,
     ) -> InvoiceRecord:
         """A priced draft of a new subscription with a line per amount."""
         customer = customer or self.customer()
@@ -147,7 +150,7 @@ class World:
             period = Period(START, START + timedelta(days=31))
             made = invoices.ensure_draft(session, self.scope, subscription, period, self.now)
             lines = [_line(plan.prices[0].id, number, amount) for number, amount in enumerate(amounts)]
-            return invoices.replace_lines(session, self.scope, made.id, lines, "h", self.now, "1.0", self.now)
+            return invoices.replace_lines(session, self.scope, made.id, lines, "h", self.now, "1.0", self.now, terms)
 
     def invoice(self, *args: Any, **kwargs: Any) -> InvoiceRecord:
         """A finalized invoice; as `draft`."""

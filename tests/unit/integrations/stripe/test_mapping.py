@@ -95,6 +95,7 @@ def test_an_invoice_is_created_as_a_draft_that_picks_up_nothing_else() -> None:
         "collection_method": "charge_automatically",
         "pending_invoice_items_behavior": "exclude",
         "automatic_tax": {"enabled": False},
+        "discounts": "",
         "metadata": {"tallyhouse_invoice_id": "inv_1"},
         "custom_fields": [{"name": "Invoice", "value": "INV-202402-00001"}],
     }
@@ -210,6 +211,7 @@ def _invoice() -> dict[str, Any]:
         "amount_paid": 11850,
         "amount_paid_off_stripe": 0,
         "amount_remaining": 0,
+        "pre_payment_credit_notes_amount": 0,
         "starting_balance": -500,
         "auto_advance": False,
         "hosted_invoice_url": "https://invoice.stripe.com/i/x",
