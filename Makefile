@@ -31,11 +31,11 @@ up: setup ## Start warehouse, API, Dagster and the Stripe sandbox; Ctrl-C stops 
 
 # A whole stack fills two cores and takes the usual ports: the tests in tests/e2e run one after the other.
 test: setup check ## Lint, types, import rules, and all tests but the slow ones
-	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --ignore tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup --ignore tests/e2e $(ARGS)
 	@$(BIN)/python -m pytest -q -m "not slow" tests/e2e $(ARGS)
 
 test-all: setup check ## All tests, the slow ones too
-	@$(BIN)/python -m pytest -q -n 2 --ignore tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/e2e $(ARGS)
 	@$(BIN)/python -m pytest -q tests/e2e $(ARGS)
 
 chaos: setup ## Kill API and warehouse at random under load and count every event; make chaos ROUNDS=20 SEED=…

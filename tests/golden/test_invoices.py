@@ -16,9 +16,9 @@ from tests.support.billed_case import BilledCase, bill
 from tests.support.invoice_model.bodies import invoice_body
 from tests.support.invoice_model.invoices import invoices
 from tests.support.invoice_model.periods import Body, instant
-from tests.support.sqlite_ledger import ledger, ledger_template
+from tests.support.sqlite_ledger import ledger
 
-__all__ = ["ledger", "ledger_template"]
+__all__ = ["ledger"]
 
 TICK = timedelta(microseconds=1)
 CASES = sorted((Path(__file__).parent / "invoices").glob("*.json"))

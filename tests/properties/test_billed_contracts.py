@@ -13,9 +13,9 @@ from tests.support.billed_case import BilledCase, bill
 from tests.support.invoice_model.contracts import contract
 from tests.support.invoice_model.invoices import unadjusted
 from tests.support.invoice_model.periods import instant
-from tests.support.sqlite_ledger import ledger, ledger_template
+from tests.support.sqlite_ledger import ledger
 
-__all__ = ["ledger", "ledger_template"]
+__all__ = ["ledger"]
 
 FIRST = instant("2024-01-01T00:00:00Z")
 TICK = timedelta(microseconds=1)

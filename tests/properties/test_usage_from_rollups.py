@@ -36,8 +36,7 @@ from ingestion.writer import EventWriter
 from ledger.db import Ledger
 from pipelines.steps.correct_event import amend_event, void_event
 from tests.support.ledger_rows import a_scope
-from tests.support.sqlite_ledger import ledger, ledger_template
-from tests.support.warehouse_fixtures import warehouse_server
+from tests.support.sqlite_ledger import ledger
 from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
 from warehouse_sql.migrate import migrate
@@ -48,7 +47,7 @@ from warehouse_sql.usage import UsageQuery, UsageRow, read_usage
 from warehouse_sql.usage_query import UsageRows
 from warehouse_sql.windows import Window, window_starts
 
-__all__ = ["ledger", "ledger_template", "warehouse_server"]
+__all__ = ["ledger"]
 
 # Examples are only collected where they run many at once: the engine takes as long for one insert or build as for many.
 COLLECTED = settings(phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck), database=None)

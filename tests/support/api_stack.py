@@ -1,6 +1,7 @@
 """The whole service as real processes: embedded warehouse, Stripe sandbox, SQLite ledger, and the API over HTTP.
 
-A conftest offers the fixtures with `from tests.support.api_stack import stack, tenant, warehouse_process`.
+A conftest offers the fixtures with `from tests.support.api_stack import stack, tenant, warehouse_process`; the
+warehouse is the worker's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ledger.db import Ledger
 from ledger.store import keys, tenants
 from tests.support.api_process import ApiProcess, running_api
 from tests.support.sandbox_process import SandboxProcess, running_sandbox
-from tests.support.warehouse_process import WarehouseProcess, running_warehouse
+from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
 from warehouse_sql.migrate import migrate
 
@@ -76,11 +77,10 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def warehouse_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarehouseProcess]:
-    with running_warehouse(tmp_path_factory.mktemp("warehouse")) as server:
-        with closing(Warehouse(server.url, server.user, server.password)) as client:
-            migrate(client)
-        yield server
+def warehouse_process(warehouse_server: WarehouseProcess) -> WarehouseProcess:
+    with closing(Warehouse(warehouse_server.url, warehouse_server.user, warehouse_server.password)) as client:
+        migrate(client)
+    return warehouse_server
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""A migrated SQLite ledger for tests. A conftest offers it with
-`from tests.support.sqlite_ledger import ledger, ledger_template`.
+"""A migrated SQLite ledger for tests. A conftest offers it with `from tests.support.sqlite_ledger import ledger`; all
+tests of a worker share the template.
 """
 
 import shutil

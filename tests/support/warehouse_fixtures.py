@@ -1,5 +1,5 @@
 """Fixtures for tests that need a warehouse. A conftest offers them with
-`from tests.support.warehouse_fixtures import empty_warehouse, warehouse, warehouse_server`.
+`from tests.support.warehouse_fixtures import empty_warehouse, warehouse`; all tests of a worker share the server.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from contextlib import closing
 import pytest
 
 from billing.scope import Scope
-from tests.support.warehouse_fixtures import empty_warehouse, warehouse, warehouse_server
+from tests.support.warehouse_fixtures import empty_warehouse, warehouse
 from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
 from warehouse_sql.migrate import migrate
 
-__all__ = ["empty_warehouse", "warehouse", "warehouse_server"]
+__all__ = ["empty_warehouse", "warehouse"]
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,12 @@ import pytest
 
 from ledger.db import Ledger
 from tests.integration.pipelines.stage import Stage
-from tests.support.sqlite_ledger import ledger, ledger_template
-from tests.support.warehouse_fixtures import warehouse_server
+from tests.support.sqlite_ledger import ledger
 from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
 from warehouse_sql.migrate import migrate
 
-__all__ = ["ledger", "ledger_template", "warehouse_server"]
+__all__ = ["ledger"]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.warehouse_fixtures import empty_warehouse, warehouse, warehouse_server
+from tests.support.warehouse_fixtures import empty_warehouse, warehouse
 
-__all__ = ["empty_warehouse", "warehouse", "warehouse_server"]
+__all__ = ["empty_warehouse", "warehouse"]

@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -36,19 +37,16 @@ def distinct(exchanges: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def fresh_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Ledger]]:
+def fresh_ledger(tmp_path_factory: pytest.TempPathFactory, ledger_template: Path) -> Iterator[Callable[[], Ledger]]:
     """Empties one ledger again and again: an engine of its own per test would compile every statement anew."""
-    template = tmp_path_factory.mktemp("ledger") / "template.db"
-    migrated = Ledger(f"sqlite:///{template}")
-    migrated.migrate()
-    migrated.dispose()
-    ledger = Ledger(f"sqlite:///{template.with_name('ledger.db')}")
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
 
     def emptied() -> Ledger:
         ledger.dispose()
-        for left in template.parent.glob("ledger.db*"):
+        for left in path.parent.glob("ledger.db*"):
             left.unlink()
-        shutil.copy(template, template.with_name("ledger.db"))
+        shutil.copy(ledger_template, path)
         return ledger
 
     yield emptied
