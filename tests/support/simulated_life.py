@@ -23,7 +23,7 @@ from ingestion.event import Event
 from ingestion.writer import EventWriter
 from ledger.store.invoices import InvoiceRecord
 from pipelines.definitions import defs
-from pipelines.sensors import close_periods, late_usage_days
+from pipelines.sensors import close_periods, usage_follows_events
 from pipelines.steps.change_prices import PriceChanges, Timing, change_price
 from pipelines.steps.chosen import Chosen
 from pipelines.steps.correct_event import amend_event, void_event
@@ -97,35 +97,38 @@ class Customer:
         return self.billed.case | {"usage": list(self.counted.values())}
 
 
-def a_customer(r: random.Random, stage: Stage, name: str, until: datetime, events_a_day: float) -> Customer:
-    """A random contract, with events and changes up to `until` at the latest."""
+def a_customer(
+    r: random.Random, stage: Stage, name: str, until: datetime, events_a_day: float, late: float = 0
+) -> Customer:
+    """A random contract, with events and changes up to `until` at the latest; such a share of the events comes `late`,
+    by weeks. With late events there are no coupons: what they leave of an adjustment has rules of its own."""
     case = contract(r) | {"usage": []}
     case |= _terms(r, case)
+    if late:
+        case.pop("discounts", None)
     customer = Customer(BilledCase(stage.ledger, case, name), [], [], list(_price_changes(r, case, until)))
     start = instant(case["subscription"]["start"])
     seconds = int((until - start).total_seconds())
     for number in range(int((until - start) / DAY * events_a_day)):
         at = start + timedelta(seconds=r.randrange(seconds))
-        _plan(
-            r,
-            customer,
-            Event(r.choice([*FEATURES]), "customer", f"e{number}", at, properties={"value": r.choice(VALUES)}),
-        )
+        event = Event(r.choice([*FEATURES]), "customer", f"e{number}", at, properties={"value": r.choice(VALUES)})
+        delay = r.randint(1, 45) * DAY if r.random() < late else 0 * DAY
+        _plan(r, customer, event, min(at + delay, until))
     return customer
 
 
-def _plan(r: random.Random, customer: Customer, event: Event) -> None:
-    """An event as it happens, and now and then once more, with other content too, or corrected."""
-    customer.arrivals.append(Arrival(event.timestamp, event))
+def _plan(r: random.Random, customer: Customer, event: Event, at: datetime) -> None:
+    """An event that comes at a moment, and now and then once more, with other content too, or is corrected."""
+    customer.arrivals.append(Arrival(at, event))
     if r.random() < 0.1:
         value = r.choice(VALUES) if r.random() < 0.3 else event.properties["value"]
         moved = event.timestamp + r.choice([0, 0, 1]) * DAY
         again = Event(event.event_name, "customer", event.event_id, moved, properties={"value": value})
-        customer.arrivals.append(Arrival(event.timestamp + r.randint(1, 40) * DAY, again, again=True))
+        customer.arrivals.append(Arrival(at + r.randint(1, 40) * DAY, again, again=True))
     if r.random() < 0.06:
         value = r.choice(VALUES) if r.random() < 0.6 else None
-        at = event.timestamp + timedelta(days=r.randint(0, 20), seconds=1)
-        customer.corrections.append(Correction(at, event.event_id, value))
+        later = timedelta(days=r.randint(0, 20), seconds=1)
+        customer.corrections.append(Correction(at + later, event.event_id, value))
 
 
 def _terms(r: random.Random, case: Body) -> Body:
@@ -185,6 +188,7 @@ class Life:
     customers: Sequence[Customer]
     r: random.Random
     runs: int = 0
+    cursors: dict[str, str | None] = field(default_factory=dict)
 
     def tick(self, now: datetime) -> None:
         """All that has come in by now is written, and then billed as far as it is due."""
@@ -240,11 +244,16 @@ class Life:
         """What each sensor asks for is run, in this process."""
         tally = replace(self.stage.tally, expected=_ANYTHING_IS_EXPECTED)
         repository = defs.get_repository_def()
-        for sensor in (late_usage_days, close_periods):
+        for sensor in (usage_follows_events, close_periods):
             context = dg.build_sensor_context(
-                instance=self.stage.instance, resources={"tally": tally}, repository_def=repository
+                instance=self.stage.instance,
+                cursor=self.cursors.get(sensor.name),
+                resources={"tally": tally},
+                repository_def=repository,
             )
-            for request in sensor.evaluate_tick(context).run_requests or []:
+            asked = sensor.evaluate_tick(context)
+            self.cursors[sensor.name] = asked.cursor
+            for request in asked.run_requests or []:
                 chosen = request.run_config.get("resources", {}).get("tally", {}).get("config", {})
                 done = defs.resolve_job_def(sensor.job_name).execute_in_process(
                     instance=self.stage.instance,
