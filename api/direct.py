@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
 from typing import Any, Final
 
 from starlette.datastructures import Headers
@@ -53,10 +52,10 @@ class _Headers(Headers):
 class _EventRequest(Request):
     """A request for events, whose headers are looked at several times."""
 
-    @cached_property
-    def headers(self) -> Headers:
-        """As of any request."""
-        return _Headers(self.scope)
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        # Where the framework keeps them once they have been asked for.
+        self._headers = _Headers(scope)
 
 
 class _Body:
@@ -73,6 +72,8 @@ class _Body:
 
     async def read_out(self) -> bool:
         """Drops the rest of a short body, so that its connection can be used again. False where it is long or slow."""
+        if self._has_ended:
+            return True
         left = _READ_OUT_BYTES
         try:
             async with asyncio.timeout(_READ_OUT_SECONDS):

@@ -19,7 +19,7 @@ from api.names import looks_like_ours
 from billing.errors import InvalidInput
 from billing.scope import Scope
 from ingestion.body import read_body
-from ingestion.decode import Refused, decode_event, decode_events
+from ingestion.decode import Refused, decode_events, decode_one
 from ingestion.event import Event
 from ingestion.intake import Kept
 from ingestion.media import Form, form_of
@@ -41,11 +41,13 @@ async def take_one(request: Request, call: Call) -> Response:
     form = form_of(request.headers.get("content-type"), _SINGLE)
     with deps.intake.admitted(_length(request)) as arrived:
         raw = await raw_body(request, deps.limits.body_bytes, arrived)
-        event = await _decoded(deps, request, raw, lambda body: decode_event(body, deps.limits, call.now, form))
-    kept, refused = await _named(deps, call.scope, [event], [0])
+        event, row = await _decoded(deps, request, raw, lambda body: decode_one(body, deps.limits, call.now, form))
+    sent = [event]
+    kept, refused = await _named(deps, call.scope, sent, [0])
     if refused:
         raise InvalidInput(refused[0].code, refused[0].reason, field=refused[0].field)
-    taken = await deps.intake.take(call.scope, [event.identity], open_rows(kept))
+    rows = [row] if kept is sent else open_rows(kept)
+    taken = await deps.intake.take(call.scope, [event.identity], rows)
     status, word = 201, "accepted"
     if taken.kept is Kept.QUEUED:
         status, word = 202, "queued"

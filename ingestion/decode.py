@@ -24,7 +24,7 @@ from ingestion.refusal import BadEventError, Refused, first_quoted
 from ingestion.rows import open_rows
 from ingestion.wire import SPANS, UNREADABLE, Wire, event_of, latest_taken, read_one, told
 
-__all__ = ["Decoded", "Refused", "decode_event", "decode_events", "read_each"]
+__all__ = ["Decoded", "Refused", "decode_event", "decode_events", "decode_one", "read_each"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,17 @@ def read_each(body: bytes, form: Form, limits: Limits, now: datetime, latest: da
                 made[index] = event.event_id
     good = list(events.values())
     return Decoded(good, list(events), open_rows(good), made, refused)
+
+
+def decode_one(body: bytes, limits: Limits, now: datetime, form: Form = Form.JSON) -> tuple[Event, bytes]:
+    """As `decode_event`, with the event's row (see `ingestion.rows`)."""
+    if form is Form.JSON:
+        # As a batch of one: what is more or less than one value between the brackets is no event.
+        flawless = read_flawless(b"[" + body + b"]", form, limits, now, latest_taken(limits, now))
+        if flawless is not None and len(flawless.events) == 1:
+            return flawless.events[0], flawless.rows[0]
+    event = decode_event(body, limits, now, form)
+    return event, open_rows([event])[0]
 
 
 def decode_event(body: bytes, limits: Limits, now: datetime, form: Form = Form.JSON) -> Event:

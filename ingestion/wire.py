@@ -41,6 +41,7 @@ def _refuse_constant(_name: str) -> NoReturn:
 SPANS: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
 """Finds where a value ends, and reads the half surrogate pairs that msgspec does not."""
 
+_ZONED: Final = Annotated[datetime, msgspec.Meta(tz=True)]
 _DIGITS_TO_CUT: Final = re.compile(r"(\.\d{6})\d+", re.ASCII)
 # 2024-01-21T14:30:00.123456Z: a shorter text has no digit past the microsecond.
 _LENGTH_TO_MICROSECONDS: Final = 27
@@ -134,5 +135,5 @@ def _timestamp(text: str, latest: datetime) -> datetime:
 
 
 def _timestamp_of(text: str) -> datetime:
-    moment: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+    moment: datetime = msgspec.convert(text, _ZONED)
     return moment

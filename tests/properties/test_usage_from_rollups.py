@@ -52,7 +52,7 @@ __all__ = ["ledger"]
 # Examples are only collected where they run many at once: the engine takes as long for one insert or build as for many.
 COLLECTED = settings(phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck), database=None)
 QUICK = settings(COLLECTED, max_examples=12)
-FEW, MANY, AT_ONCE = 30, 2000, 100
+FEW, MANY, AT_ONCE = 16, 2000, 100
 
 ZONES = ("Europe/Paris", "Asia/Kolkata", "UTC")
 START, END = datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 31, 9, 30, tzinfo=UTC)

@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing.errors import TallyError
-from ingestion.decode import read_each
-from ingestion.event import Limits
+from billing.errors import InvalidInput, TallyError
+from ingestion.decode import decode_event, decode_one, read_each
+from ingestion.event import Event, Limits
 from ingestion.flawless import read_flawless
 from ingestion.media import Form
+from ingestion.rows import open_rows
 from ingestion.wire import latest_taken
 from tests.support.odd_batches import NOW, bodies
 
+T = TypeVar("T")
 LIMITS = st.sampled_from([Limits(), Limits(events=3, properties=3, property_key_length=6, property_bytes=60, depth=2)])
 QUICK = settings(
     max_examples=400, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -78,6 +81,37 @@ def _agree(form: Form, body: bytes, limits: Limits) -> bool:
 @given(sent=bodies(), limits=LIMITS)
 def test_E4_what_is_read_at_a_glance_is_what_reading_each_event_gives(sent: tuple[Form, bytes], limits: Limits) -> None:
     _agree(*sent, limits)
+
+
+def _read(read: Callable[[], T]) -> T | tuple[str, str | None]:
+    try:
+        return read()
+    except InvalidInput as refused:
+        return refused.code, refused.field
+
+
+@QUICK
+@given(sent=bodies().map(lambda sent: sent[1]) | bodies().map(lambda sent: sent[1].splitlines()[0]), limits=LIMITS)
+def test_E4_a_single_event_is_taken_or_refused_as_it_is_in_a_batch(sent: bytes, limits: Limits) -> None:
+    quick = _read(lambda: decode_one(sent, limits, NOW))
+    slow = _read(lambda: decode_event(sent, limits, NOW))
+    if not isinstance(slow, Event):
+        assert quick == slow
+        return
+    one, row = quick
+    assert isinstance(one, Event)
+    rows = [_row(row), _row(open_rows([slow])[0])]
+    if b'"event_id"' not in sent or rows[0]["event_id"] != rows[1]["event_id"]:
+        # Made anew by each of the two.
+        assert all(each.pop("event_id").startswith("evt_") for each in rows)
+    assert rows[0] == rows[1]
+    assert (one.identity == slow.identity) or slow.idempotency_key is None
+    assert (one.timestamp, one.timed, one.texts()) == (slow.timestamp, slow.timed, slow.texts())
+
+
+def test_a_usual_event_is_read_at_a_glance() -> None:
+    _, row = decode_one(b' {"event_name":"a","customer_id":"c","properties":{"n":1.50}} ', Limits(), NOW)
+    assert b'"n":1.50' in row, "as it was sent, and not as a text made of it"
 
 
 @pytest.mark.slow
