@@ -30,7 +30,9 @@ _SEEN_WITHIN_SECONDS = 15
 
 
 def left_behind(instance: dg.DagsterInstance) -> tuple[str, ...]:
-    """The runs that nobody executes, as long as there is no code server."""
+    """The runs that nobody executes, as long as there is no code server; none where another launcher has them."""
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return ()
     return tuple(run.run_id for run in instance.get_runs(filters=dg.RunsFilter(statuses=_IN_PROGRESS)))
 
 

@@ -9,11 +9,13 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from billing.invoice import InvoiceStatus
 from billing.line_adjustment import AdjustmentState
+from ledger.db import Ledger
 from ledger.store import credit_grants, credit_notes, line_adjustments
 from tests.integration.pipelines.stage import Stage
 from tests.support.billed_case import BilledCase
@@ -105,6 +107,11 @@ def assert_credited_as_the_model_says(customer: Customer, by_invoice: dict[str, 
     return total
 
 
+def size_of(ledger: Ledger) -> int:
+    """Kilobytes of its file, what is not written back to it yet included."""
+    return sum(file.stat().st_size for file in Path(ledger.url.database or "").parent.glob("ledger.db*")) // 1000
+
+
 def end_of(months: int) -> datetime:
     """The middle of the month after so many."""
     return datetime(2024 + months // 12, months % 12 + 1, 15, tzinfo=UTC)
@@ -122,7 +129,7 @@ def test_M1_what_customers_are_billed_over_time_is_what_the_model_bills_for_thei
     print(
         f"\n{customers} customers, {made} invoices, {noted} credit notes, {found.runs} runs, "
         f"{sum(customer.corrected for customer in found.customers)} corrections, "
-        f"{sum(customer.refused for customer in found.customers)} refused"
+        f"{sum(customer.refused for customer in found.customers)} refused, ledger {size_of(stage.ledger)} kB"
     )
     assert made > customers
 

@@ -34,3 +34,13 @@ def test_a_run_left_behind_by_a_killed_code_server_is_failed_and_gives_its_slots
         waiting.run_id: dg.DagsterRunStatus.NOT_STARTED,
         ended.run_id: dg.DagsterRunStatus.SUCCESS,
     }
+
+
+def test_runs_of_another_launcher_outlive_the_code_server_and_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "run_launcher: {module: dagster._core.test_utils, class: MockedRunLauncher, config: {}}\n"
+    )
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
+        assert left_behind(instance) == ()
