@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from ledger.store import outbox
+from ledger.store import alerts, outbox
 from pipelines.assets.health import HEALTH_ASSETS
+from pipelines.schedules import retention
 from tests.integration.pipelines.stage import Shop, Stage, checks_of, metadata_of
 
 
@@ -61,3 +62,15 @@ def test_late_usage_and_work_that_was_given_up_fail_their_checks(stage: Stage) -
     assert said["usage_lag"]["lag in seconds"] >= 7200
     assert said["usage_lag"]["dirty days before today"] == 1
     assert said["stripe_queues"]["given up"] == 1
+
+
+def test_the_nightly_retention_forgets_old_alerts_and_keeps_what_stands(stage: Stage) -> None:
+    with stage.ledger.begin() as session:
+        old = alerts.open_alert(session, "run_failed", "billing:old", "it has failed", {}, stage.now)
+        assert old is not None
+        alerts.resolve(session, old, stage.now)
+        alerts.open_alert(session, "run_failed", "billing:new", "it has failed", {}, stage.now)
+    stage.now += timedelta(days=91)
+    assert retention.execute_in_process(instance=stage.instance, resources={"tally": stage.tally}).success
+    with stage.ledger.read() as session:
+        assert [alert.subject for alert in alerts.newest(session)] == ["billing:new"]
