@@ -168,6 +168,12 @@ def invoice_number(month: str, sequence: int) -> str:
     return f"INV-{month}-{sequence:05}"
 
 
+class Written(str):
+    """A value's canonical JSON, for a part of a document that many have in common."""
+
+    __slots__ = ()
+
+
 def _text(value: object) -> str:
     return _WRITERS[type(value)](value)
 
@@ -188,6 +194,8 @@ def _writer_of(kind: type) -> Callable[[Any], str]:
         return lambda value: "true" if value else "false"
     if issubclass(kind, int):
         return int.__repr__
+    if issubclass(kind, Written):
+        return str
     if issubclass(kind, str):
         return encode_basestring_ascii
     if issubclass(kind, Decimal):

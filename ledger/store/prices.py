@@ -4,15 +4,17 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
+from billing.invoice import Written, canonical_json
 from billing.period import Period
 from billing.price import Price as PriceValue
-from billing.price import parse_price
+from billing.price import parse_price, price_to_json
 from billing.price_version import ApplyTo, PriceStatus, billed_in, in_force_at
 from billing.scope import Scope
 from ledger.models import Price, PriceVersion
@@ -37,6 +39,11 @@ class PriceRecord:
     created_at: datetime
     subscription_id: str | None = None
     overrides: str | None = None
+
+    @cached_property
+    def spec(self) -> Written:
+        """What it says, as the hashes of invoices have it; thousands of them share a price."""
+        return Written(canonical_json(price_to_json(self.price)))
 
 
 def get_price(session: Session, scope: Scope, price_id: str, version: int | None = None) -> PriceRecord:

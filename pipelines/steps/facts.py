@@ -33,6 +33,7 @@ from ledger.store.line_adjustments import AdjustmentRecord
 from ledger.store.quantities import QuantityRecord
 from ledger.store.subscriptions import SubscriptionRecord
 from pipelines.steps.billing_day import Due
+from pipelines.steps.invoice_hash import invoice_hash
 from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["Facts"]
@@ -55,6 +56,7 @@ class Facts:
         self._quantities: dict[tuple[str, datetime], list[QuantityRecord]] = {}
         self._discounts: dict[str, list[DiscountRecord]] = {}
         self._adjustments: dict[str, tuple[AdjustmentRecord, ...]] = {}
+        self._hashes: dict[str, tuple[InvoiceRecord, str]] = {}
         self._rates: dict[str, TaxTerms] = {}
         self._corrections: dict[str, list[Touch]] = {}
         self._results: dict[tuple[str, str], GateRecord | None] = {}
@@ -86,6 +88,10 @@ class Facts:
         if periods:
             found = quantities.quantities_of_periods(self.session, self.scope, periods)
             self._quantities |= {each: found.get(each, []) for each in periods}
+
+    def expect_starts(self, begun: Iterable[SubscriptionRecord]) -> None:
+        """Reads the invoices of the first period of subscriptions, that of its advance and its own."""
+        self._expect_invoices((each.id, each.start_date, reason) for each in begun for reason in (_START, _CYCLE))
 
     def expect_corrections(self, customer_ids: Iterable[str]) -> None:
         """Reads what was corrected of the events of customers; our ids."""
@@ -149,6 +155,13 @@ class Facts:
         found = invoices.of_customer(self.session, self.scope, customer_id, subscription_id)
         return [self._changed.get(each.id, each) for each in found]
 
+    def hash_of(self, invoice: InvoiceRecord) -> str:
+        """Its `invoice_hash`, worked out once for as long as the invoice is the same."""
+        known = self._hashes.get(invoice.id)
+        if known is None or known[0] is not invoice:
+            known = self._hashes[invoice.id] = (invoice, invoice_hash(invoice))
+        return known[1]
+
     def lines_of(self, invoice: InvoiceRecord) -> InvoiceRecord:
         """The same invoice with its lines."""
         return self._changed.get(invoice.id) or invoices.get_invoice(self.session, self.scope, invoice.id)
@@ -202,11 +215,14 @@ class Facts:
             before = (due.period.start, _START) if previous is None else (previous.start, _CYCLE)
             for start, reason in (before, (due.period.start, _CYCLE), (due.full.end, _CYCLE)):
                 keys.add((due.subscription.id, start, reason))
-        keys = {key for key in keys if key not in self._invoices}
-        if keys:
-            ids, starts = {key[0] for key in keys}, {key[1] for key in keys}
+        self._expect_invoices(keys)
+
+    def _expect_invoices(self, keys: Iterable[_InvoiceKey]) -> None:
+        missing = {key for key in keys if key not in self._invoices}
+        if missing:
+            ids, starts = {key[0] for key in missing}, {key[1] for key in missing}
             found = {
                 (each.subscription_id or "", each.period.start, each.billing_reason): each
                 for each in invoices.of_subscriptions(self.session, self.scope, ids, starts)
             }
-            self._invoices |= {key: found.get(key) for key in keys}
+            self._invoices |= {key: found.get(key) for key in missing}

@@ -23,12 +23,12 @@ from pipelines.steps.gate_invoices import (
     Gate,
     Outcome,
     expect_reasons,
-    invoice_hash,
     reasons_to_hold,
     reasons_to_hold_one_off,
     store_outcomes,
 )
 from pipelines.steps.gate_totals import check_one_off
+from pipelines.steps.invoice_hash import invoice_hash
 from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog
 
@@ -101,7 +101,7 @@ def finalize_drafts(
         final.get(draft.id) or Held(scope, draft.id, draft.subscription_id, tuple(reasons))
         for (draft, _), reasons in judged
     ]
-    verdicts = [_verdict(scope, final.get(draft.id, draft), due, reasons) for (draft, due), reasons in judged]
+    verdicts = [_verdict(facts, draft, final.get(draft.id, draft), due, reasons) for (draft, due), reasons in judged]
     store_outcomes(session, scope, verdicts, now)
     said = [
         (
@@ -159,9 +159,13 @@ def _reasons(facts: Facts, looked: tuple[InvoiceRecord, Due | None]) -> list[str
     return reasons
 
 
-def _verdict(scope: Scope, invoice: InvoiceRecord, due: Due | None, reasons: Sequence[str]) -> Outcome:
+def _verdict(
+    facts: Facts, draft: InvoiceRecord, invoice: InvoiceRecord, due: Due | None, reasons: Sequence[str]
+) -> Outcome:
     detail = {"problems": list(reasons), "period": invoice.id if due is None else due.subject}
-    return Outcome(Gate.FINALIZE, scope, invoice.id, invoice_hash(invoice), not reasons, detail)
+    # What the gate of the totals has seen, but for what credit has paid since.
+    looked_at = invoice_hash(invoice) if invoice.credits else facts.hash_of(draft)
+    return Outcome(Gate.FINALIZE, facts.scope, invoice.id, looked_at, not reasons, detail)
 
 
 def _failure(scope: Scope, draft: InvoiceRecord, error: Exception) -> Failure:

@@ -34,7 +34,6 @@ __all__ = [
     "GateReport",
     "Outcome",
     "expect_reasons",
-    "invoice_hash",
     "override_hash",
     "override_of",
     "quantities_hash",
@@ -122,27 +121,6 @@ def quantities_hash(recorded: Sequence[QuantityRecord], corrections: Corrections
     )
 
 
-def invoice_hash(invoice: InvoiceRecord) -> str:
-    """Stands for what an invoice says: its amounts, its lines, and what they were made from."""
-    return content_hash(
-        {
-            "inputs_hash": invoice.inputs_hash,
-            "code_version": invoice.code_version,
-            "currency": invoice.currency,
-            "subtotal": invoice.subtotal,
-            "discounts": invoice.discounts,
-            "discount_total": invoice.discount_total,
-            "taxes": invoice.taxes,
-            "tax_total": invoice.tax_total,
-            "total": invoice.total,
-            "credits": invoice.credits,
-            "credits_applied": invoice.credits_applied,
-            "amount_due": invoice.amount_due,
-            "lines": invoice.lines,
-        }
-    )
-
-
 def override_of(gate: Gate) -> str:
     """The name under which a person's word about a gate is kept, like a gate's result."""
     return f"override:{gate.value}"
@@ -190,7 +168,7 @@ def reasons_to_hold(facts: Facts, due: Due, invoice: InvoiceRecord) -> list[str]
         reasons.append("what earlier invoices have come to since has changed since the draft was priced")
     if terms_of(facts, invoice) != invoice.terms:
         reasons.append("the discounts or taxes have changed since the draft was priced")
-    wanted = [(Gate.TOTALS_MATCH_LINES, invoice.id, invoice_hash(invoice))]
+    wanted = [(Gate.TOTALS_MATCH_LINES, invoice.id, facts.hash_of(invoice))]
     if not due.is_start:
         recorded = facts.quantities_of(due)
         if not _lines_use(invoice, recorded):
@@ -233,7 +211,7 @@ def _reasons_of_parts(facts: Facts, due: Due, invoice: InvoiceRecord) -> list[st
 def reasons_to_hold_one_off(facts: Facts, invoice: InvoiceRecord) -> list[str]:
     """The same for an invoice that was made by hand: of the gates only the one that looks at totals applies."""
     result = facts.result_of(Gate.TOTALS_MATCH_LINES.value, invoice.id)
-    reason = _reason(Gate.TOTALS_MATCH_LINES, result, invoice_hash(invoice))
+    reason = _reason(Gate.TOTALS_MATCH_LINES, result, facts.hash_of(invoice))
     reasons = [] if reason is None else [reason]
     if not _carries_adjustments(facts, invoice):
         reasons.append("what earlier invoices have come to since has changed since the draft was made")

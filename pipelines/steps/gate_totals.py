@@ -16,7 +16,8 @@ from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
 from pipelines.steps.facts import Facts
-from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, invoice_hash, store_outcomes
+from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, store_outcomes
+from pipelines.steps.invoice_hash import invoice_hash
 from pipelines.steps.invoice_parts import parts_of_invoice
 from pipelines.steps.isolation import Worked, apart, in_batches
 from pipelines.steps.one_off_invoice import one_off_lines_again

@@ -86,8 +86,9 @@ def starts_of(
         if chosen.takes_subscription(scope, subscription.id)
     ]
     for scope, some in groupby(sorted(begun, key=_scope_of), _scope_of):
-        facts = Facts(session, scope, catalog)
-        seen, failed = apart(some, partial(_start_of, facts), _begun_failure)
+        facts, of_scope = Facts(session, scope, catalog), list(some)
+        facts.expect_starts(subscription for _, subscription in of_scope)
+        seen, failed = apart(of_scope, partial(_start_of, facts), _begun_failure)
         failures += failed
         found += [due for _, due in seen if due is not None]
     return BillingDay(tuple(found), tuple(failures))

@@ -16,7 +16,6 @@ from billing.adjustments.adjust import adjust
 from billing.errors import NotFound
 from billing.invoice import InvoiceStatus, LineDraft, content_hash
 from billing.line_adjustment import LineAdjustment, adjustment_line
-from billing.price import price_to_json
 from billing.rating import Rated
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -120,7 +119,7 @@ def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], 
                 {
                     "id": part.price.record.id,
                     "version": part.price.record.version,
-                    "spec": price_to_json(part.price.record.price),
+                    "spec": part.price.record.spec,
                     "meter": None if part.price.meter is None else [part.price.meter.id, part.price.meter.version],
                     "continues": part.price.continues,
                     "period": part.period,

@@ -28,7 +28,8 @@ from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import quantity_record
 from pipelines.steps.facts import Facts
-from pipelines.steps.gate_invoices import Gate, invoice_hash
+from pipelines.steps.gate_invoices import Gate
+from pipelines.steps.invoice_hash import invoice_hash
 from pipelines.steps.invoice_terms import with_terms
 from pipelines.steps.one_off_invoice import one_off_inputs_hash, one_off_lines_again
 from pipelines.steps.plan_prices import Catalog, Part

@@ -15,7 +15,7 @@ from pipelines.steps.code_version import CODE_VERSION
 from pipelines.steps.collect_quantities import collect_quantities
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.explain_line import explain_line, line_events
-from pipelines.steps.gate_invoices import invoice_hash
+from pipelines.steps.invoice_hash import invoice_hash
 from pipelines.steps.price_invoices import price_invoices
 from pipelines.steps.recompute_invoice import RecomputedInvoice, recompute_invoice
 from tests.integration.pipelines.stage import BILLING_DAY, OCTOBER, Shop, Stage

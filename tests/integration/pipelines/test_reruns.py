@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from billing.invoice import InvoiceStatus
 from ledger.store import meters
-from pipelines.steps.gate_invoices import invoice_hash
+from pipelines.steps.invoice_hash import invoice_hash
 from tests.integration.pipelines.stage import BILLING, BILLING_DAY, Stage, metadata_of
 from warehouse_sql.usage import read_quantities
 
