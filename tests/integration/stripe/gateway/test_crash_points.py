@@ -76,3 +76,29 @@ def test_S1_workers_at_once_make_one_customer_and_one_invoice(world: World) -> N
     assert len({result.stripe_invoice_id for result in results if result}) == 1
     assert len(world.stripe_customers()) == 1
     assert_once(world, customer, invoice, "four workers")
+
+
+def test_S1_two_workers_over_the_same_invoices_send_each_once_also_when_the_currency_changes(world: World) -> None:
+    world.connect(collection="manual")
+    customers = [world.customer(f"customer_{number}", f"c{number}@example.com") for number in range(2)]
+    # A customer of Stripe's has a balance in each currency; one of ours may be billed in any.
+    made = [
+        world.invoice(("100", "250"), currency=currency, customer=customer)
+        for customer in customers
+        for currency in ("USD", "JPY", "KWD")
+    ]
+
+    def work(invoices: list[InvoiceRecord]) -> None:
+        for invoice in invoices:
+            answered(lambda invoice=invoice: world.sync(invoice.id))
+
+    in_threads([lambda: work(made), lambda: work(made[::-1])])
+    assert {world.sync(invoice.id).outcome for invoice in made} <= {"synced", "already_synced"}
+    assert len(world.stripe_customers()) == len(customers)
+    there = {each["metadata"]["tallyhouse_invoice_id"]: each for each in world.stripe_invoices()}
+    assert len(world.stripe_invoices()) == len(there) == len(made)
+    totals = {"usd": 35000, "jpy": 350, "kwd": 350000}
+    for invoice in made:
+        seen = there[invoice.id]
+        assert (seen["total"], seen["status"]) == (totals[seen["currency"]], "open")
+        assert len(world.stripe_lines(seen["id"])) == 2
