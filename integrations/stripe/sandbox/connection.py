@@ -17,8 +17,14 @@ def cut(request: Request) -> bool:
     far_end = (request.client.host, int(request.client.port))
     for name in Path("/dev/fd").iterdir():
         try:
-            copy = socket.socket(fileno=os.dup(int(name.name)))
+            number = os.dup(int(name.name))
         except OSError:
+            continue
+        try:
+            copy = socket.socket(fileno=number)
+        except OSError:
+            # No socket: left open, the copies would double with every call until none can be made.
+            os.close(number)
             continue
         with copy:
             try:

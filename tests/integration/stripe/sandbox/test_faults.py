@@ -1,6 +1,7 @@
 """Faults by plan: each one fires when it should, is logged, and does to the effects what it says."""
 
 import itertools
+from pathlib import Path
 
 import httpx
 import pytest
@@ -66,6 +67,18 @@ def test_a_cut_connection_leaves_the_caller_unsure(account: Account, when: str, 
     assert names(account) == left
     create(account)
     assert names(account) == ["Acme"]
+
+
+def test_the_fiftieth_connection_is_cut_like_the_first_and_nothing_stays_open(
+    sandbox: SandboxProcess, account: Account
+) -> None:
+    account.control.fault(action="drop", path="/v1/customers", method="GET", times=50)
+    descriptors = Path(f"/proc/{sandbox.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(50):
+        with pytest.raises(stripe.APIConnectionError):
+            account.v1.customers.list()
+    assert len(list(descriptors.iterdir())) < before + 20
 
 
 def test_the_sdks_own_retries_get_through_a_cut_connection(sandbox: SandboxProcess, account: Account) -> None:
