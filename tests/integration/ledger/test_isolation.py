@@ -51,6 +51,7 @@ from ledger.store import (
     price_changes,
     prices,
     quantities,
+    refunds,
     runs,
     sessions,
     subscription_changes,
@@ -167,6 +168,10 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         settle_as="credit",
         now=NOW,
     )
+    refund = refunds.insert_refund(
+        session, scope, payment, Decimal("0.5"), reason=None, now=NOW, credit_note_id=note.id
+    )
+    loose = refunds.insert_refund(session, scope, payment, Decimal("0.2"), reason=None, now=NOW)
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
@@ -185,6 +190,8 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         invoice=invoice,
         final=final,
         payment=payment,
+        refund=refund,
+        loose=loose,
         checkout=checkout,
         connection=connection,
         event=event,
@@ -214,6 +221,7 @@ READS: dict[str, Call] = {
         s, scope, invoice_id=have.final.id
     ),
     "line_adjustments.of_lines_of": lambda s, scope, have: line_adjustments.of_lines_of(s, scope, have.final.id),
+    "line_adjustments.pending_of": lambda s, scope, have: line_adjustments.pending_of(s, scope, have.subscription.id),
     "line_adjustments.waiting_of": lambda s, scope, have: line_adjustments.waiting_of(s, scope, have.subscription.id),
     "tenants.get_environment": lambda s, scope, _: tenants.get_environment(s, scope),
     "tenants.get_tenant": lambda s, scope, _: tenants.get_tenant(s, scope),
@@ -245,6 +253,9 @@ READS: dict[str, Call] = {
     "credit_notes.get_note": lambda s, scope, have: credit_notes.get_note(s, scope, have.note.id),
     "credit_notes.list_notes": lambda s, scope, have: credit_notes.list_notes(s, scope, invoice_id=have.invoice.id),
     "credit_notes.of_invoice": lambda s, scope, have: credit_notes.of_invoice(s, scope, have.invoice.id),
+    "refunds.get_refund": lambda s, scope, have: refunds.get_refund(s, scope, have.refund.id),
+    "refunds.of_payment": lambda s, scope, have: refunds.of_payment(s, scope, have.payment.id),
+    "refunds.of_note": lambda s, scope, have: refunds.of_note(s, scope, have.note.id),
     "coupons.get_coupon": lambda s, scope, have: coupons.get_coupon(s, scope, have.coupon.id),
     "coupons.get_coupon by code": lambda s, scope, _: coupons.get_coupon(s, scope, "OFF"),
     "coupons.hold_coupon": lambda s, scope, have: coupons.hold_coupon(s, scope, have.coupon.id),
@@ -470,6 +481,7 @@ WRITES: dict[str, Call] = {
         status="failed",
         now=NOW,
     ),
+    "refunds.move": lambda s, scope, have: refunds.move(s, scope, have.refund.id, "failed", NOW),
     "payments.update_status": lambda s, scope, have: payments.update_status(s, scope, have.payment.id, "failed"),
     "sessions.create_checkout": lambda s, scope, have: sessions.create_checkout(
         s,
@@ -503,6 +515,7 @@ WRITES: dict[str, Call] = {
 
 # Functions that change a row without saying whether it was there: with another tenant's id nothing changes.
 SILENT_WRITES: dict[str, Call] = {
+    "refunds.settle_note": lambda s, scope, have: refunds.settle_note(s, scope, have.loose.id, have.note.id),
     "line_adjustments.carry": lambda s, scope, _: line_adjustments.carry(s, scope, ["adj_1"]),
     "line_adjustments.remove_adjustment": lambda s, scope, _: line_adjustments.remove_adjustment(s, scope, "adj_2"),
     "line_adjustments.set_treatment": lambda s, scope, _: line_adjustments.set_treatment(
@@ -576,6 +589,7 @@ INNER = {
     "invoice_numbers.hold_note_numbers",
     "invoice_numbers.take_note_number",
     "credit_notes.insert_note",
+    "refunds.insert_refund",
 }
 
 
@@ -614,7 +628,10 @@ def test_no_read_finds_a_row_of_another_tenant_or_environment(ledger: Ledger) ->
                 # Reserving a key that is free finds nothing, in an environment that exists.
                 if name == "idempotency.reserve" and other.environment_id == "env_none":
                     continue
-                assert found_by(call, session, mine, have), f"{name} does not even find its own"
+                with session.begin_nested() as undone:
+                    assert found_by(call, session, mine, have), f"{name} does not even find its own"
+                    # A claim takes what it finds: it is there again for the next look.
+                    undone.rollback()
                 assert not found_by(call, session, other, have), name
 
 
@@ -644,7 +661,8 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
             event = inbox.get_event(session, mine, have.event.id)
             run = runs.get_run(session, mine, have.run.id)
             adjusted = line_adjustments.of_lines_of(session, mine, have.final.id)
-            return [event, outbox.get_item(session, mine, have.work.id), answer, corrections, run, adjusted]
+            loose = refunds.get_refund(session, mine, have.loose.id)
+            return [loose, event, outbox.get_item(session, mine, have.work.id), answer, corrections, run, adjusted]
 
         before = state()
         for name, call in SILENT_WRITES.items():
