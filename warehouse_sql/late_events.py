@@ -30,13 +30,15 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class LateArrival:
-    """A customer (external id) with events of a name that changed something from `first` to `last`, both included."""
+    """A customer's (external id) events of a name and a day, from `first` to `last`, both included; the last of them
+    came or was left out at `changed_at`."""
 
     scope: Scope
     event_name: str
     customer_id: str
     first: datetime
     last: datetime
+    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def late_arrivals(warehouse: Warehouse, received: Received, before: datetime) ->
             row["customer_id"],
             from_micros(row["first_us"]),
             from_micros(row["last_us"]),
+            from_micros(row["changed_us"]),
         )
         for row in warehouse.rows("queries/late_arrivals", asked)
     ]

@@ -130,6 +130,9 @@ def _line(line: LineRecord, currency: str) -> LineView:
     if single is not None and unit_price and single.unit_price and single.quantity != line.quantity:
         billed = f"billed: {_number(single.quantity)} × {unit_price}"
         steps.append(StepView(billed, _price(single.amount, currency)))
+    if line.is_adjustment:
+        said = ("comes to", "billed before")
+        steps = [StepView(what, _money(use.amount)) for what, use in zip(said, uses, strict=True)]
     rounded = round_amount(line.unrounded, currency)
     if line.amount != rounded:
         steps.append(StepView("before discount, maximum and minimum", _money(rounded)))

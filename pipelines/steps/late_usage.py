@@ -43,6 +43,8 @@ __all__ = ["LateUsage", "find_late_usage"]
 # A transaction that finalizes dates the invoice when its run began, and may commit long after that.
 _FINALIZED_UNSEEN: Final = timedelta(days=1)
 _INVOICES_AT_ONCE: Final = 500
+_ATTEMPTS: Final = 4
+_MEANWHILE: Final = "adjusted_meanwhile"
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,33 @@ def find_late_usage(ledger: Ledger, warehouse: Warehouse, now: datetime, chosen:
     found: list[tuple[Scope, AdjustmentRecord]] = []
     failures: list[Failure] = []
     for start in range(0, len(touched), _INVOICES_AT_ONCE):
-        some = touched[start : start + _INVOICES_AT_ONCE]
-        read, answers, unread = _read(ledger, warehouse, some, watermark)
+        changed, not_done = _look(ledger, warehouse, touched[start : start + _INVOICES_AT_ONCE], watermark, now)
+        found += changed
+        failures += not_done
+    if not chosen.subscription_id:
+        _note_look(ledger, chosen, {failure.scope for failure in failures}, Look(watermark, now))
+    return LateUsage(watermark, len(touched), tuple(found), tuple(failures))
+
+
+def _look(
+    ledger: Ledger, warehouse: Warehouse, touched: Sequence[_Touched], watermark: datetime, now: datetime
+) -> tuple[list[tuple[Scope, AdjustmentRecord]], list[Failure]]:
+    """Reads these invoices and records what they have come to; again, a few times, those that another look or a rating
+    has adjusted in between."""
+    found: list[tuple[Scope, AdjustmentRecord]] = []
+    failures: list[Failure] = []
+    for left in reversed(range(_ATTEMPTS)):
+        read, answers, unread = _read(ledger, warehouse, touched, watermark)
         changed, not_recorded = each_alone(
             ledger, read, partial(_recorded, answers=answers, watermark=watermark, now=now), _failure
         )
         found += [one for each in changed for one in each]
-        failures += [*unread, *not_recorded]
-    if not chosen.subscription_id:
-        _note_look(ledger, chosen, {failure.scope for failure in failures}, Look(watermark, now))
-    return LateUsage(watermark, len(touched), tuple(found), tuple(failures))
+        rivalled = {(one.scope, one.subject) for one in not_recorded if one.code == _MEANWHILE} if left else set()
+        failures += [*unread, *(one for one in not_recorded if (one.scope, one.subject) not in rivalled)]
+        touched = [one for one in touched if (one.scope, one.invoice.subscription_id) in rivalled]
+        if not touched:
+            break
+    return found, failures
 
 
 def _touched(ledger: Ledger, warehouse: Warehouse, watermark: datetime, chosen: Chosen) -> list[_Touched]:
@@ -117,7 +136,11 @@ def _touched(ledger: Ledger, warehouse: Warehouse, watermark: datetime, chosen: 
             for invoice in final_invoices.final_of_customers(session, scope, by_customer, first):
                 if not chosen.takes_subscription(scope, invoice.subscription_id):
                     continue
-                weighing = tuple(one for one in by_customer[invoice.customer_id] if one.first < invoice.period.end)
+                weighing = tuple(
+                    one
+                    for one in by_customer[invoice.customer_id]
+                    if one.first < invoice.period.end and _news(one, invoice.watermark)
+                )
                 if weighing:
                     found.append(_Touched(scope, invoice, weighing))
     # In one order for everybody, since whoever records holds the subscription.
@@ -178,8 +201,15 @@ def _lines_of(
     return lines, late
 
 
+def _news(arrival: LateArrival, watermark: datetime | None) -> bool:
+    """Whether something changed that what has seen everything up to a watermark cannot know."""
+    return watermark is None or arrival.changed_at > watermark
+
+
 def _weighs(arrival: LateArrival, meter: Meter, line: LineRecord) -> bool:
     if arrival.event_name != meter.event_name or arrival.first >= line.period.end:
+        return False
+    if not _news(arrival, line.watermark):
         return False
     # A level holds until the next one, so it weighs in periods after its own as well.
     return meter.aggregation.type is AggregationType.WEIGHTED_SUM or arrival.last >= line.period.start
@@ -237,7 +267,7 @@ def _adjust(
     grown = look.adjustments[-1] if len(kept) < len(look.adjustments) else None
     seen_before = _seen_before(line, look.adjustments)
     if look.late is not None and look.late[0] != seen_before:
-        raise Conflict("adjusted_meanwhile", "another run has looked at this invoice", hint="Look again.")
+        raise Conflict(_MEANWHILE, "another run has looked at this invoice", hint="Look again.")
     events = look.late[1] if look.late is not None else (0 if grown is None else grown.events)
     difference = Difference(
         invoice=look.invoice,

@@ -18,6 +18,7 @@ from api.documents.html import invoice_html
 from api.documents.invoice_view import InvoiceView, StepView, view_of
 from api.documents.pdf import invoice_pdf
 from billing.invoice import BillingReason, InvoiceStatus, PaymentStatus, total
+from billing.line_adjustment import LineAdjustment, adjustment_line
 from billing.one_off import OneOffItem, one_off_lines
 from billing.period import Period
 from billing.price import parse_price
@@ -317,3 +318,25 @@ def test_the_same_invoice_is_the_same_pdf_to_the_byte_in_every_process() -> None
     ]
     here = hashlib.sha256(invoice_pdf(seen(an_invoice()))).hexdigest()
     assert made == [here, here]
+
+
+def test_M5_an_adjustment_says_what_its_line_comes_to_and_what_was_billed_before() -> None:
+    adjusted = LineAdjustment(
+        id="adj_1",
+        display_name="API calls, adjustment of INV-202511-00007",
+        period=PERIOD,
+        price_id="price_1",
+        price_version=1,
+        meter_id="meter_1",
+        meter_version=1,
+        quantity_before=Decimal(900),
+        quantity=Decimal(1500),
+        billed=Decimal("19.00"),
+        due=Decimal("24.00"),
+        watermark=PERIOD.end,
+        quantity_hash="v1",
+    )
+    line = LineRecord(id="line_1", **vars(adjustment_line(adjusted)))
+    (shown,) = seen(an_invoice(line)).lines
+    assert (shown.name, shown.quantity, shown.amount) == ("API calls, adjustment of INV-202511-00007", "600", "5.00")
+    assert shown.steps == (StepView("comes to", "24.00"), StepView("billed before", "\N{MINUS SIGN}19.00"))
