@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from billing.errors import TallyError
+from billing.instant import format_instant
 from billing.line_adjustment import Treatment
 from billing.money import format_decimal
 from billing.scope import Scope
@@ -20,7 +22,7 @@ from cli.console import fail, out, print_json, progress
 from pipelines.parts import Tally, tally_of
 from pipelines.steps.chosen import Chosen
 from pipelines.steps.isolation import Failure
-from pipelines.steps.rerate import Applied, Decision, Rerated, RerateWanted, apply_rerate, frame_of, rerate
+from pipelines.steps.rerate import Applied, Decision, Rerated, RerateWanted, apply_rerate, frame_of, rerate, rows_of
 from pipelines.steps.settle_adjustments import Settled, settle_adjustments
 from settings import load_settings
 
@@ -119,16 +121,12 @@ def _midnight(day: date) -> datetime:
 def _as_json(
     rated: Rerated, applied: Applied | None, settled: Settled | None, failures: Sequence[Failure], file: Path | None
 ) -> dict[str, object]:
-    rows = frame_of(rated).to_dicts()
-    amounts = {"billed", "due", "difference"}
     return {
         "invoices": rated.invoices,
         "lines": rated.lines,
-        "watermark": rated.watermark,
+        "watermark": format_instant(rated.watermark),
         "file": None if file is None else str(file),
-        "differences": [
-            {name: format_decimal(value) if name in amounts else value for name, value in row.items()} for row in rows
-        ],
+        "differences": [_plain(row) for row in rows_of(rated)],
         "applied": None
         if applied is None
         else [
@@ -137,7 +135,17 @@ def _as_json(
         ],
         "invoices_made": [] if settled is None else [invoice.id for _, invoice in settled.invoices],
         "credit_notes_made": [] if settled is None else [note.id for _, note in settled.credit_notes],
-        "failures": [asdict(failure) for failure in failures],
+        "failures": [_plain(asdict(failure)) for failure in failures],
+    }
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Amounts and instants as texts, which keep every digit."""
+    return {
+        name: format_decimal(value)
+        if isinstance(value, Decimal)
+        else (format_instant(value) if isinstance(value, datetime) else value)
+        for name, value in values.items()
     }
 
 

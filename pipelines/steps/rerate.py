@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 from sqlalchemy.orm import Session
@@ -35,7 +35,17 @@ from warehouse_sql.client import Warehouse
 from warehouse_sql.late_events import Received, count_late
 from warehouse_sql.usage import Quantity, safe_watermark
 
-__all__ = ["Applied", "Decision", "RatedDifference", "RerateWanted", "Rerated", "apply_rerate", "frame_of", "rerate"]
+__all__ = [
+    "Applied",
+    "Decision",
+    "RatedDifference",
+    "RerateWanted",
+    "Rerated",
+    "apply_rerate",
+    "frame_of",
+    "rerate",
+    "rows_of",
+]
 
 _INVOICES_AT_ONCE: Final = 200
 
@@ -187,7 +197,12 @@ def apply_rerate(
 
 def frame_of(rerated: Rerated) -> pl.DataFrame:
     """One row for each line that differs; amounts as decimals, quantities as texts, which keep every digit."""
-    rows = [
+    return pl.DataFrame(rows_of(rerated), schema=_SCHEMA)
+
+
+def rows_of(rerated: Rerated) -> list[dict[str, Any]]:
+    """The same rows, each amount with the decimals of its currency."""
+    return [
         {
             "invoice_number": each.invoice.number,
             "invoice_id": each.invoice.id,
@@ -209,7 +224,6 @@ def frame_of(rerated: Rerated) -> pl.DataFrame:
         }
         for each in rerated.differences
     ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
 
 
 _AMOUNT = pl.Decimal(38, 4)

@@ -1,14 +1,18 @@
 """Final periods are rated again without touching anything, and chosen differences are billed once, by somebody."""
 
+import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
 
 from billing.line_adjustment import AdjustmentCause, AdjustmentState, Treatment
 from billing.price import parse_price
+from cli.main import app
 from ledger.store import audit, plans
 from ledger.store.price_changes import revise_price
 from pipelines.steps.chosen import Chosen
@@ -16,6 +20,7 @@ from pipelines.steps.rerate import Decision, RerateWanted, apply_rerate, frame_o
 from pipelines.steps.settle_adjustments import settle_adjustments
 from tests.integration.pipelines.late import OCTOBER_10, adjustments, bill_up_to, by_month, look, october
 from tests.integration.pipelines.stage import BILLING_DAY, Shop, Stage
+from tests.support.api_stack import new_key
 
 DAY = datetime(BILLING_DAY.year, BILLING_DAY.month, BILLING_DAY.day, tzinfo=UTC)
 WANTED = RerateWanted(DAY, DAY + timedelta(days=1))
@@ -94,6 +99,40 @@ def test_M5_a_chosen_difference_is_credited_once_and_audited(stage: Stage) -> No
     stage.send(shop, 100, first=900, at=OCTOBER_10)
     bill_up_to(stage, datetime(2024, 12, 2, tzinfo=UTC))
     assert [line.amount for line in by_month(stage, shop)[11].adjustment_lines] == [Decimal("0.50")]
+
+
+def tally(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["rerate", "--from", "2024-11-01", *arguments, "--json"], catch_exceptions=False)
+
+
+def test_M5_the_command_shows_writes_and_bills_the_differences(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, _ = october(stage)
+    stage.send(shop, 600, first=900, at=OCTOBER_10)
+    warehouse = stage.warehouse
+    for name, value in {
+        "HOME": str(tmp_path),
+        "LEDGER_URL": stage.ledger.url.render_as_string(),
+        "WAREHOUSE_URL": warehouse.url,
+        "WAREHOUSE_USER": warehouse.user,
+        "WAREHOUSE_PASSWORD": warehouse._password,
+        "WAREHOUSE_DATABASE": warehouse.database,
+        "API_KEY": new_key(stage.ledger, shop.scope),
+    }.items():
+        monkeypatch.setenv(f"TALLY_{name}", value)
+    file = tmp_path / "differences.parquet"
+    shown = tally("--out", str(file))
+    assert (shown.exit_code, pl.read_parquet(file).height) == (0, 1)
+    found = json.loads(shown.stdout)
+    assert [(one["billed"], one["due"], one["difference"]) for one in found["differences"]] == [
+        ("19.00", "24.00", "5.00")
+    ]
+    assert (found["invoices"], found["applied"]) == (1, None)
+    assert tally("--apply").exit_code == 2
+    decided = ("--apply", "--person", "Dana Smith", "--reason", "ticket 4711", "--treatment", "separate_invoice")
+    assert [len(json.loads(tally(*decided).stdout)["invoices_made"]) for _ in range(2)] == [1, 0]
+    assert [one.state for one in adjustments(stage, shop)] == [AdjustmentState.BILLED]
 
 
 def test_M5_what_was_not_chosen_is_left(stage: Stage) -> None:
