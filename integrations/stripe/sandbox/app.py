@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from integrations.stripe.sandbox import control, pages
-from integrations.stripe.sandbox.connection import cut
+from integrations.stripe.sandbox.connection import TornResponse, cut
 from integrations.stripe.sandbox.errors import StripeError, not_implemented, unrecognized
 from integrations.stripe.sandbox.parameters import document
 from integrations.stripe.sandbox.recorder import Recorder
@@ -89,6 +89,8 @@ async def _answer(service: Service, target: Operation | StripeError, request: Re
     if outcome.dropped:
         cut(request)
     body = json.dumps(outcome.body, indent=2)
+    if outcome.torn:
+        return TornResponse(request, body, outcome.status, outcome.headers, media_type="application/json")
     return Response(body, outcome.status, outcome.headers, media_type="application/json")
 
 

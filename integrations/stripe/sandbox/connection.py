@@ -1,10 +1,32 @@
 """Cutting a client's connection without an answer, for faults: the caller cannot know what happened."""
 
+import asyncio
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+
+# Long enough for the first half to leave this process, and it need not be more: a loopback connection waits for nobody.
+_LEAVES_WITHIN_SECONDS = 0.2
+
+
+class TornResponse(Response):
+    """An answer that promises its whole length and breaks off in the middle."""
+
+    def __init__(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        half = bytes(self.body)[: len(self.body) // 2]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        await asyncio.sleep(_LEAVES_WITHIN_SECONDS)
+        cut(self._request)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def cut(request: Request) -> bool:

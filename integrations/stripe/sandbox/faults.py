@@ -8,7 +8,8 @@ A rule is a dict:
     method, path, key, customer, type, endpoint     what to match; `*` in path, key and type stands for anything
     nth       list of 1-based matches at which to fire; else the first `times` matches (default 1) after `skip`
     probability, seed     fire at random instead, the same way at every run
-    status    of an error: 500 (default), 502, 503, …   when: "before" (default) or "after" the commit
+    status    of an error: 500 (default), 502, 503, …   when: "before" (default) or "after" the commit;
+              a drop also "during" the answer, of which half arrives
     seconds   of slow and delay        copies: of duplicate        should_retry: the Stripe-Should-Retry header
     decline_code          of decline
 """
@@ -46,8 +47,9 @@ def plan(db: sqlite3.Connection, account: str, rule: Doc) -> int:
             raise invalid(f"Invalid fault: {name}.", name)
     if rule.get("action") not in ACTIONS.get(rule.get("on", "request"), ()):
         raise invalid("Invalid fault: this action does not exist there.", "action")
-    if rule.get("when", "before") not in ("before", "after"):
-        raise invalid("Invalid fault: when is before or after.", "when")
+    moments = ("before", "after", "during") if rule["action"] == "drop" else ("before", "after")
+    if rule.get("when", "before") not in moments:
+        raise invalid("Invalid fault: when is before or after, for a drop also during.", "when")
     if not 400 <= rule.get("status", 500) <= 599 or not 0 <= rule.get("seconds", 0) <= 120:
         raise invalid("Invalid fault: status is 400 to 599, seconds at most 120.", "status")
     cursor = db.execute("INSERT INTO faults (account, rule) VALUES (?, ?)", (account, json.dumps(rule)))

@@ -13,12 +13,16 @@ LOCKED = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """An answer on its way out. `injected` ones were made by a fault and are kept out of the recording."""
+    """An answer on its way out. `injected` ones were made by a fault and are kept out of the recording.
+
+    Of a `dropped` one nothing arrives, of a `torn` one the first half.
+    """
 
     status: int
     body: Doc
     headers: dict[str, str] = field(default_factory=dict)
     dropped: bool = False
+    torn: bool = False
     injected: bool = False
 
 
@@ -59,8 +63,10 @@ def before_commit(fault: Doc | None) -> Outcome | None:
 
 def after_commit(fault: Doc | None, outcome: Outcome) -> Outcome:
     """What the caller gets to see of `outcome`, whose effects stand."""
-    if fault is None or fault.get("when", "before") != "after":
+    if fault is None or fault.get("when", "before") == "before":
         return outcome
+    if fault["when"] == "during":
+        return Outcome(outcome.status, outcome.body, outcome.headers, torn=True)
     if fault["action"] == "drop":
         return Outcome(outcome.status, outcome.body, outcome.headers, dropped=True)
     return _broken(fault) or outcome

@@ -82,7 +82,7 @@ class Service:
             self._record(request, account_id, outcome)
         keyed = {"Idempotency-Key": request.key} if request.key else {}
         headers = {"Request-Id": request_id, "Stripe-Version": document()["version"], **keyed, **outcome.headers}
-        return Outcome(outcome.status, outcome.body, headers, outcome.dropped)
+        return Outcome(outcome.status, outcome.body, headers, outcome.dropped, outcome.torn)
 
     def _admitted(
         self, target: Operation | StripeError, request: Incoming, account: Account, request_id: str

@@ -51,6 +51,18 @@ def test_S1_passing_trouble_is_sat_out_within_one_run(world: World, fault: dict[
     assert len(world.control.fault_log()) == fault.get("times", 1)
 
 
+@pytest.mark.parametrize("path", CREATES)
+def test_S1_an_answer_that_breaks_off_in_the_middle_is_asked_for_again_and_done_once(world: World, path: str) -> None:
+    """The SDK does not repeat such a call by itself; the outbox does."""
+    world.connect(collection="manual")
+    world.control.fault(action="drop", method="POST", path=path, when="during")
+    invoice = world.invoice()
+    with pytest.raises(ProviderUnavailable):
+        world.sync(invoice.id)
+    assert world.sync(invoice.id).outcome == "synced"
+    assert_one(world)
+
+
 def test_a_rate_limit_that_does_not_end_is_given_back_for_later(world: World) -> None:
     world.connect(collection="manual")
     world.control.fault(path="/v1/invoices", method="POST", action="rate_limit", times=100)

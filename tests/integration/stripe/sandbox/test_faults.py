@@ -154,6 +154,7 @@ def test_an_impossible_plan_is_refused(account: Account) -> None:
     for rule in (
         {"action": "explode"},
         {"action": "drop", "nope": 1},
+        {"action": "error", "when": "during"},
         {"on": "charge", "action": "drop"},
         {"status": "500"},
     ):
