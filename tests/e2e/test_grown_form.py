@@ -203,14 +203,16 @@ class Killer:
         kinds = [self._worker, self._daemon, self._code]
         for kill in self.chance.sample(kinds, len(kinds)):
             wait_until(lambda: self._is_over(backfill) or self._is_at_work(backfill), LIMIT_SECONDS)
-            self._some_time()
+            # A run is short: its process is killed soon after it has begun.
+            self._some_time(3 if kill == self._worker else 20)
             if self._is_over(backfill):
                 break
-            kill()
+            kill(backfill)
         wait_until(lambda: self._is_over(backfill), LIMIT_SECONDS)
         found = runs_of(self.grown, backfill)
         print(f"killed {self.killed}; runs {found}; backfill {status_of(self.grown, backfill)}", flush=True)
         assert status_of(self.grown, backfill) == "COMPLETED_SUCCESS", found
+        assert self.killed
 
     def _is_over(self, backfill: str) -> bool:
         return status_of(self.grown, backfill) not in {"REQUESTED", "CANCELING", "FAILING"}
@@ -218,8 +220,8 @@ class Killer:
     def _is_at_work(self, backfill: str) -> bool:
         return "STARTED" in runs_of(self.grown, backfill).values()
 
-    def _some_time(self) -> None:
-        target = self.sender.requests() + self.chance.randint(1, 20)
+    def _some_time(self, most: int) -> None:
+        target = self.sender.requests() + self.chance.randint(0, most)
 
         def came() -> bool:
             self.sender.fail_if_broken()
@@ -227,16 +229,19 @@ class Killer:
 
         wait_until(came, 60)
 
-    def _worker(self) -> None:
+    def _worker(self, backfill: str) -> None:
+        """Returns once its run has been started again: a retry that meets no code server is given up by Dagster."""
+        known = len(runs_of(self.grown, backfill))
         for worker in workers_of(self.grown)[:1]:
             os.kill(worker, signal.SIGKILL)
             self.killed.append("worker")
+            wait_until(lambda: len(runs_of(self.grown, backfill)) > known or self._is_over(backfill), LIMIT_SECONDS)
 
-    def _daemon(self) -> None:
+    def _daemon(self, backfill: str) -> None:
         self.grown.services["daemon"].kill()
         self.killed.append("daemon")
 
-    def _code(self) -> None:
+    def _code(self, backfill: str) -> None:
         self.grown.services["code"].kill()
         self.grown.services["code"].wait_until_healthy()
         self.killed.append("code")
