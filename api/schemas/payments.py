@@ -192,7 +192,8 @@ class RefundOut(Model):
 
     @classmethod
     def of(cls, record: RefundRecord) -> Self:
-        return cls.model_validate({**vars(record), "currency": record.currency.lower()}, from_attributes=True)
+        shown = {name: value for name, value in vars(record).items() if name != "gateway"}
+        return cls(**{**shown, "currency": record.currency.lower()})
 
 
 class PaymentRefundOut(Model):

@@ -38,7 +38,7 @@ def patch(shop: Tenant, path: str, body: dict[str, Any]) -> httpx.Response:
     return shop.http.patch(f"/api/v1/{path}", json=body)
 
 
-def amounts(invoice: dict[str, Any], *names: str) -> list[str]:
+def amounts(invoice: dict[str, Any], *names: str) -> list[Any]:
     return [invoice[name] for name in names]
 
 
@@ -281,3 +281,23 @@ def test_a_credit_note_is_issued_once_per_idempotency_key(shop: Tenant) -> None:
     answers = [shop.post(path, body, headers={"Idempotency-Key": "one"}) for _ in range(2)]
     assert answers[0].content == answers[1].content
     assert len(shop.get("credit-notes").json()["items"]) == 1
+
+
+def test_a_payment_is_given_back_in_parts_and_never_more_than_came_in(shop: Tenant) -> None:
+    invoice = one_off(shop)
+    shop.make(f"invoices/{invoice['id']}/finalize", None)
+    money = {"destination_id": invoice["id"], "payment_method_type": "offline", "currency": "USD", "amount": "120.01"}
+    path = f"payments/{shop.make('payments', money)['id']}"
+    first = shop.make(f"{path}/refunds", {"amount": "20.01", "reason": "Outage"})
+    assert amounts(first, "amount", "status", "reason", "gateway_refund_id") == ["20.01", "succeeded", "Outage", None]
+    over = shop.post(f"{path}/refunds", {"amount": "100.01"})
+    assert (over.status_code, over.json()["code"], over.json()["field"]) == (422, "amount_over_left", "amount")
+    odd = shop.post(f"{path}/refunds", {"amount": "0.001"})
+    assert (odd.status_code, odd.json()["field"]) == (422, "amount")
+    shop.make(f"{path}/refunds", {})
+    seen = shop.get(path).json()
+    assert amounts(seen, "payment_status", "amount_refunded") == ["refunded", "120.01"]
+    assert sorted(refund["amount"] for refund in seen["refunds"]) == ["100.00", "20.01"]
+    assert shop.get(f"invoices/{invoice['id']}").json()["payment_status"] == "refunded"
+    nothing = shop.post(f"{path}/refunds", {})
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "nothing_left")
