@@ -37,7 +37,7 @@ from tests.support.price_model import EXPONENTS
 
 T = TypeVar("T", "Arrival", "Correction", "Repriced")
 DAY = timedelta(days=1)
-VALUES = ["1", "2.5", "12", "0.333333333333", "100", "7.25"]
+VALUES = ["1", "2.5", "12", "0.3333", "100", "7.25"]
 # Random usage jumps as no customer's does.
 _ANYTHING_IS_EXPECTED = Expected(0, Decimal(0), Decimal(0))
 
