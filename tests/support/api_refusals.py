@@ -293,10 +293,10 @@ CASES: list[tuple[str, str, Any, int, str, str | None]] = [
     (
         "sync that is not done",
         "connections",
-        {"name": "S", "secret_key": "sk_test_0123456789abcdef", "sync_config": {"plan": {"outbound": True}}},
+        {"name": "S", "secret_key": "sk_test_0123456789abcdef", "sync_config": {"invoice": {"inbound": True}}},
         422,
         "sync_direction_not_supported",
-        "sync_config.plan.outbound",
+        "sync_config.invoice.inbound",
     ),
     ("other provider", "connections", {"name": "S", "provider": "paypal"}, 422, "not_one_of", "provider"),
     (
