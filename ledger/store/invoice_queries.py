@@ -223,11 +223,8 @@ def drafts_of(session: Session, billed_from: datetime, billed_to: datetime) -> l
     ]
 
 
-def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
-    """Finalized invoices of the billing days [from, to) that an active connection has not been told of in full.
-
-    Whether a connection wants invoices (`sync_config`) is for the caller to say.
-    """
+def not_at_provider() -> ColumnElement[bool]:
+    """Whether an invoice's environment has an active connection that has not been told of it in full."""
     done = exists().where(
         Mapping.tenant_id == Connection.tenant_id,
         Mapping.environment_id == Connection.environment_id,
@@ -236,15 +233,22 @@ def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> lis
         Mapping.entity_id == Invoice.id,
         Mapping.state == "done",
     )
-    unfinished = exists().where(
+    return exists().where(
         Connection.tenant_id == Invoice.tenant_id,
         Connection.environment_id == Invoice.environment_id,
         Connection.status == "active",
         Connection.deleted_at.is_(None),
         ~done,
     )
+
+
+def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
+    """Finalized invoices of the billing days [from, to) that an active connection has not been told of in full.
+
+    Whether a connection wants invoices (`sync_config`) is for the caller to say.
+    """
     due = billed_between(billed_from, billed_to)
-    rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, unfinished)
+    rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, not_at_provider())
     return _with_scopes(session, session.scalars(rows.order_by(Invoice.finalized_at, Invoice.id)))
 
 

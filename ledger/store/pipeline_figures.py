@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, exists, func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from billing.invoice import InvoiceStatus
@@ -20,12 +20,12 @@ from ledger.models import (
     GateResult,
     InboxEvent,
     Invoice,
-    Mapping,
     OutboxItem,
     PipelineFigures,
     Run,
 )
 from ledger.models.run import IS_UNFINISHED
+from ledger.store.invoice_queries import not_at_provider
 from ledger.store.rows import upsert
 
 _NEWEST = "newest"
@@ -98,23 +98,8 @@ def sync_configs(session: Session) -> dict[Scope, dict[str, Any]]:
 
 def unsent_invoices(session: Session, since: datetime) -> dict[Scope, Unsent]:
     """Of periods that ended since then. Whether the environment's connection wants them is for the caller to say."""
-    done = exists().where(
-        Mapping.tenant_id == Invoice.tenant_id,
-        Mapping.environment_id == Invoice.environment_id,
-        Mapping.connection_id == Connection.id,
-        Mapping.entity == "invoice",
-        Mapping.entity_id == Invoice.id,
-        Mapping.state == "done",
-    )
-    connected = exists().where(
-        Connection.tenant_id == Invoice.tenant_id,
-        Connection.environment_id == Invoice.environment_id,
-        Connection.status == "active",
-        Connection.deleted_at.is_(None),
-        ~done,
-    )
     rows = select(Invoice.tenant_id, Invoice.environment_id, func.count(), func.min(Invoice.finalized_at)).where(
-        Invoice.period_end >= since, Invoice.status == InvoiceStatus.FINALIZED.value, connected
+        Invoice.period_end >= since, Invoice.status == InvoiceStatus.FINALIZED.value, not_at_provider()
     )
     return {
         Scope(tenant_id, environment_id): Unsent(count, oldest_at)
