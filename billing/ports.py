@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, Protocol
 from billing.catalog_port import CatalogGateway
 from billing.errors import Conflict, NotAuthenticated, Unavailable
 from billing.period import Period
+from billing.refund_port import RefundGateway
 
 # The metadata keys under which our ids travel with the provider's objects.
 OUR_CUSTOMER = "tallyhouse_customer_id"
@@ -36,8 +37,6 @@ OUR_INVOICE = "tallyhouse_invoice_id"
 OUR_LINE = "tallyhouse_line_id"
 OUR_SESSION = "tallyhouse_session_id"
 OUR_PAYMENT = "tallyhouse_payment_id"
-OUR_CREDIT_NOTE = "tallyhouse_credit_note_id"
-OUR_REFUND = "tallyhouse_refund_id"
 
 
 class ProviderUnavailable(Unavailable):
@@ -306,7 +305,7 @@ class PaymentEntry:
     """A try, a refund or a dispute of a payment. `status` and `reason` are the provider's words.
 
     `reason` is why a try was declined, why a refund failed or was made, or what a dispute is about; `detail` names the
-    card of a try, and under OUR_REFUND the refund of ours that is behind one.
+    card of a try, and under `OUR_REFUND` the refund of ours that is behind one.
     """
 
     id: str
@@ -315,82 +314,6 @@ class PaymentEntry:
     reason: str | None
     detail: Mapping[str, str | None]
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class NewRefund:
-    """Money of a payment to give back; `reason` is why, in our words."""
-
-    payment_id: str
-    currency: str
-    amount: Decimal
-    reason: str | None
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderRefund:
-    """`status` is pending, requires_action, succeeded, failed or canceled; `failure_reason` the provider's word."""
-
-    id: str
-    status: str
-    amount: Decimal
-    failure_reason: str | None
-
-
-class NoteTax(NamedTuple):
-    """A tax that a line of a credit note takes back; `tax_rate_id` is the provider's."""
-
-    tax_rate_id: str
-    amount: Decimal
-    taxable: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class NewCreditNoteLine:
-    """`amount` is net of the taxes that come on top."""
-
-    description: str
-    amount: Decimal
-    taxes: Sequence[NoteTax] = ()
-
-
-class LinkedRefund(NamedTuple):
-    """A refund of the provider's that settles a part of a credit note."""
-
-    refund_id: str
-    amount: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class NewCreditNote:
-    """A correction of an invoice that is open or paid at the provider.
-
-    What the invoice still asks for is lowered first. `refunds` and `outside`, what is given back in other ways, add up
-    to the rest exactly. Without `lines` the note is one amount.
-    """
-
-    invoice_id: str
-    currency: str
-    amount: Decimal
-    lines: Sequence[NewCreditNoteLine]
-    refunds: Sequence[LinkedRefund]
-    outside: Decimal
-    memo: str
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderCreditNote:
-    """`pre_payment` lowered what was due, `post_payment` was given back; `status` is issued or void."""
-
-    id: str
-    invoice_id: str
-    status: str
-    total: Decimal
-    pre_payment: Decimal
-    post_payment: Decimal
-    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,7 +425,7 @@ class WebhookEndpoint:
     other_version: str | None
 
 
-class PaymentGateway(CatalogGateway, Protocol):
+class PaymentGateway(CatalogGateway, RefundGateway, Protocol):
     """The provider, seen through one connection's key.
 
     Every method raises `ProviderUnavailable` or a `ProviderRejected`; none raises anything of the
@@ -566,14 +489,6 @@ class PaymentGateway(CatalogGateway, Protocol):
 
     def payment_refunds(self, payment_id: str) -> list[PaymentEntry]: ...
     def payment_disputes(self, payment_id: str) -> list[PaymentEntry]: ...
-
-    def create_refund(self, refund: NewRefund, key: str) -> ProviderRefund: ...
-    def find_refund(self, payment_id: str, our_id: str) -> ProviderRefund | None: ...
-
-    def create_credit_note(self, note: NewCreditNote, key: str) -> ProviderCreditNote: ...
-    def get_credit_note(self, credit_note_id: str) -> ProviderCreditNote: ...
-    def find_credit_note(self, invoice_id: str, our_id: str) -> ProviderCreditNote | None: ...
-    def void_credit_note(self, credit_note_id: str, key: str) -> ProviderCreditNote: ...
 
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         """What happened in the account, newest first; the provider keeps 30 days."""

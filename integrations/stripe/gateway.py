@@ -1,7 +1,7 @@
 """`billing.ports.PaymentGateway` over the official Stripe client: the only place that calls Stripe.
 
 Each POST carries the caller's idempotency key; how a call is made and repeated is in `calls`. Plans, prices and
-subscriptions are in `catalog_gateway`.
+subscriptions are in `catalog_gateway`, refunds and credit notes in `refund_gateway`.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,18 @@ from decimal import Decimal
 from typing import Any, cast
 
 from billing.ports import (
-    OUR_CREDIT_NOTE,
     OUR_CUSTOMER,
     OUR_INVOICE,
-    OUR_REFUND,
     OUR_SESSION,
     InvoicePayment,
     NewCardSession,
     NewCoupon,
-    NewCreditNote,
     NewCustomer,
     NewInvoice,
     NewInvoiceLine,
     NewPaymentSession,
-    NewRefund,
     PaymentEntry,
     ProviderAccount,
-    ProviderCreditNote,
     ProviderCustomer,
     ProviderEvent,
     ProviderInvoice,
@@ -34,7 +29,6 @@ from billing.ports import (
     ProviderNotFound,
     ProviderPayment,
     ProviderPaymentMethod,
-    ProviderRefund,
     ProviderRejected,
     ProviderSession,
     ProviderSetup,
@@ -43,9 +37,10 @@ from billing.ports import (
 from integrations.stripe import mapping
 from integrations.stripe.calls import API_VERSION, PAGE
 from integrations.stripe.catalog_gateway import CatalogCalls
+from integrations.stripe.refund_gateway import RefundCalls
 
 
-class StripeGateway(CatalogCalls):
+class StripeGateway(CatalogCalls, RefundCalls):
     """Stripe through one secret key, as `Calls` takes it. Safe to share between threads."""
 
     def account(self) -> ProviderAccount:
@@ -244,32 +239,6 @@ class StripeGateway(CatalogCalls):
     def payment_disputes(self, payment_id: str) -> list[PaymentEntry]:
         params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
         return mapping.oldest_first(mapping.dispute, self._all(lambda: self._api.disputes.list(params)))
-
-    def create_refund(self, refund: NewRefund, key: str) -> ProviderRefund:
-        params = cast("Any", mapping.refund_params(refund))
-        return mapping.made_refund(self._one(lambda: self._api.refunds.create(params, {"idempotency_key": key})))
-
-    def find_refund(self, payment_id: str, our_id: str) -> ProviderRefund | None:
-        params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
-        found = self._carrying(OUR_REFUND, our_id, lambda: self._api.refunds.list(params))
-        return None if found is None else mapping.made_refund(found)
-
-    def create_credit_note(self, note: NewCreditNote, key: str) -> ProviderCreditNote:
-        params = cast("Any", mapping.credit_note_params(note))
-        return mapping.credit_note(self._one(lambda: self._api.credit_notes.create(params, {"idempotency_key": key})))
-
-    def get_credit_note(self, credit_note_id: str) -> ProviderCreditNote:
-        return mapping.credit_note(self._one(lambda: self._api.credit_notes.retrieve(credit_note_id)))
-
-    def find_credit_note(self, invoice_id: str, our_id: str) -> ProviderCreditNote | None:
-        params = cast("Any", {"invoice": invoice_id, "limit": PAGE})
-        found = self._carrying(OUR_CREDIT_NOTE, our_id, lambda: self._api.credit_notes.list(params))
-        return None if found is None else mapping.credit_note(found)
-
-    def void_credit_note(self, credit_note_id: str, key: str) -> ProviderCreditNote:
-        return mapping.credit_note(
-            self._one(lambda: self._api.credit_notes.void_credit_note(credit_note_id, None, {"idempotency_key": key}))
-        )
 
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})

@@ -13,20 +13,16 @@ from billing.errors import InvalidInput
 from billing.money import exponent, format_decimal
 from billing.ports import (
     OUR_LINE,
-    OUR_REFUND,
     CardDetails,
     InvoicePayment,
     LineTax,
     NewCardSession,
     NewCoupon,
-    NewCreditNote,
     NewCustomer,
     NewInvoice,
     NewInvoiceLine,
     NewPaymentSession,
-    NewRefund,
     PaymentEntry,
-    ProviderCreditNote,
     ProviderCustomer,
     ProviderEvent,
     ProviderInvoice,
@@ -36,12 +32,12 @@ from billing.ports import (
     ProviderPayment,
     ProviderPaymentMethod,
     ProviderPaymentStatus,
-    ProviderRefund,
     ProviderSession,
     ProviderSetup,
     TaxRate,
     WebhookEndpoint,
 )
+from billing.refund_port import OUR_REFUND
 
 Json = Mapping[str, Any]
 
@@ -57,9 +53,7 @@ _MINIMUM = {
     "HKD": "4.00", "THB": "10",
 }  # fmt: skip
 _LARGEST_MINOR = 99_999_999
-_LONGEST_DESCRIPTION = 500
-# The reasons that Stripe has a word for. https://docs.stripe.com/api/refunds/create#create_refund-reason
-_REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
+LONGEST_DESCRIPTION = 500
 
 
 def stripe_exponent(currency: str) -> int:
@@ -152,7 +146,7 @@ def line_params(currency: str, lines: Sequence[NewInvoiceLine]) -> list[dict[str
     return [
         {
             "amount": to_stripe_amount(line.amount, currency),
-            "description": line.description[:_LONGEST_DESCRIPTION],
+            "description": line.description[:LONGEST_DESCRIPTION],
             "period": {"start": int(line.period.start.timestamp()), "end": int(line.period.end.timestamp())},
             "discountable": line.discountable,
             "metadata": {OUR_LINE: line.line_id},
@@ -204,58 +198,6 @@ def payment_session_params(session: NewPaymentSession) -> dict[str, Any]:
         "cancel_url": session.cancel_url,
         "metadata": dict(session.metadata),
     }
-
-
-def refund_params(refund: NewRefund) -> dict[str, Any]:
-    params: dict[str, Any] = {
-        "payment_intent": refund.payment_id,
-        "amount": to_stripe_amount(refund.amount, refund.currency),
-        "metadata": dict(refund.metadata),
-    }
-    return {**params, "reason": refund.reason} if refund.reason in _REFUND_REASONS else params
-
-
-def credit_note_params(note: NewCreditNote) -> dict[str, Any]:
-    """Lines are amounts of ours with the taxes that go along, never a share that Stripe would round itself."""
-
-    def amount(value: Decimal) -> int:
-        return to_stripe_amount(value, note.currency)
-
-    params: dict[str, Any] = {"invoice": note.invoice_id, "memo": note.memo, "metadata": dict(note.metadata)}
-    if note.lines:
-        params["lines"] = [
-            {
-                "type": "custom_line_item",
-                "description": line.description[:_LONGEST_DESCRIPTION],
-                "quantity": 1,
-                "unit_amount": amount(line.amount),
-                **(
-                    {
-                        "tax_amounts": [
-                            {
-                                "tax_rate": tax.tax_rate_id,
-                                "amount": amount(tax.amount),
-                                "taxable_amount": amount(tax.taxable),
-                            }
-                            for tax in line.taxes
-                        ]
-                    }
-                    if line.taxes
-                    else {}
-                ),
-            }
-            for line in note.lines
-        ]
-    else:
-        params["amount"] = amount(note.amount)
-    if note.refunds:
-        params["refunds"] = [
-            {"type": "refund", "refund": each.refund_id, "amount_refunded": amount(each.amount)}
-            for each in note.refunds
-        ]
-    if note.outside:
-        params["out_of_band_amount"] = amount(note.outside)
-    return params
 
 
 def customer(body: Json) -> ProviderCustomer:
@@ -383,24 +325,6 @@ def refund(body: Json) -> PaymentEntry:
     ours = (body.get("metadata") or {}).get(OUR_REFUND)
     detail = None if ours is None else {OUR_REFUND: ours}
     return _entry(body, reason=body.get("failure_reason") or body.get("reason"), detail=detail)
-
-
-def made_refund(body: Json) -> ProviderRefund:
-    amount = from_stripe_amount(body["amount"], body["currency"])
-    return ProviderRefund(body["id"], body["status"], amount, body.get("failure_reason"))
-
-
-def credit_note(body: Json) -> ProviderCreditNote:
-    currency = body["currency"]
-    return ProviderCreditNote(
-        id=body["id"],
-        invoice_id=reference(body["invoice"]) or "",
-        status=body["status"],
-        total=from_stripe_amount(body["total"], currency),
-        pre_payment=from_stripe_amount(body["pre_payment_amount"], currency),
-        post_payment=from_stripe_amount(body["post_payment_amount"], currency),
-        metadata=body.get("metadata") or {},
-    )
 
 
 def dispute(body: Json) -> PaymentEntry:

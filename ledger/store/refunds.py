@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from billing.errors import NotFound
 from billing.exact import EXACT
-from billing.ports import OUR_REFUND
+from billing.refund_port import OUR_REFUND
 from billing.scope import Scope
 from ledger.ids import new_id
 from ledger.models import Refund

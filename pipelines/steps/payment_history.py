@@ -9,7 +9,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from billing.ports import OUR_REFUND, PaymentEntry, PaymentGateway
+from billing.ports import PaymentEntry, PaymentGateway
+from billing.refund_port import OUR_REFUND
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import audit, invoices, payment_history, payments, refunds

@@ -15,14 +15,8 @@ from billing.errors import Conflict, InvalidInput
 from billing.exact import EXACT
 from billing.invoice import PaymentStatus
 from billing.money import from_minor, to_minor
-from billing.ports import (
-    OUR_REFUND,
-    IdempotencyMismatch,
-    NewRefund,
-    ProviderKeyRefused,
-    ProviderRefund,
-    ProviderRejected,
-)
+from billing.ports import IdempotencyMismatch, ProviderKeyRefused, ProviderRejected
+from billing.refund_port import OUR_REFUND, NewRefund, ProviderRefund
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import (

@@ -17,18 +17,20 @@ from billing.errors import Conflict
 from billing.exact import EXACT
 from billing.money import from_minor
 from billing.ports import (
-    OUR_CREDIT_NOTE,
     IdempotencyMismatch,
-    LinkedRefund,
-    NewCreditNote,
-    NewCreditNoteLine,
-    NoteTax,
-    ProviderCreditNote,
     ProviderInvoice,
     ProviderInvoiceStatus,
     ProviderKeyRefused,
     ProviderRejected,
     TaxRate,
+)
+from billing.refund_port import (
+    OUR_CREDIT_NOTE,
+    LinkedRefund,
+    NewCreditNote,
+    NewCreditNoteLine,
+    NoteTax,
+    ProviderCreditNote,
 )
 from billing.scope import Scope
 from ledger.db import Ledger
