@@ -1,4 +1,6 @@
 FROM python:3.11-slim
+# Where runs are to be: kubernetes or celery (docs/grow.md); by default beside the code server.
+ARG EXTRAS=""
 WORKDIR /srv/tallyhouse
 RUN pip install --no-cache-dir uv
 COPY pyproject.toml README.md LICENSE ./
@@ -13,6 +15,6 @@ COPY ledger ledger
 COPY pipelines pipelines
 COPY settings settings
 COPY warehouse_sql warehouse_sql
-RUN uv pip install --system --no-cache -e .
+RUN uv pip install --system --no-cache -e ".${EXTRAS:+[$EXTRAS]}"
 RUN useradd --create-home tally && mkdir -p /srv/state /srv/dagster && chown tally /srv/state /srv/dagster
 USER tally
