@@ -47,8 +47,8 @@ def reconcile(
 
 def _show(done: Reconciled) -> None:
     out.print(
-        f"compared {done.invoices} invoices, {done.customers} customers and {done.pages} open pages; "
-        f"{done.missed_events} events had never been delivered"
+        f"compared {done.invoices} invoices, {done.credit_notes} credit notes, {done.refunds} refunds, "
+        f"{done.customers} customers and {done.pages} open pages; {done.missed_events} events had never been delivered"
     )
     if not done.differences:
         out.print("both sides agree")

@@ -3,7 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
-from billing.refund_port import NewCreditNote, NewRefund, ProviderCreditNote, ProviderRefund
+from billing.refund_port import (
+    LinkedRefund,
+    NewCreditNote,
+    NewRefund,
+    ProviderCreditNote,
+    ProviderNoteLine,
+    ProviderRefund,
+)
 from integrations.stripe.mapping import LONGEST_DESCRIPTION, Json, from_stripe_amount, reference, to_stripe_amount
 
 # The reasons that Stripe has a word for. https://docs.stripe.com/api/refunds/create#create_refund-reason
@@ -63,8 +70,15 @@ def credit_note_params(note: NewCreditNote) -> dict[str, Any]:
 
 
 def made_refund(body: Json) -> ProviderRefund:
-    amount = from_stripe_amount(body["amount"], body["currency"])
-    return ProviderRefund(body["id"], body["status"], amount, body.get("failure_reason"))
+    return ProviderRefund(
+        id=body["id"],
+        payment_id=reference(body.get("payment_intent")),
+        status=body["status"],
+        currency=body["currency"].upper(),
+        amount=from_stripe_amount(body["amount"], body["currency"]),
+        failure_reason=body.get("failure_reason"),
+        metadata=body.get("metadata") or {},
+    )
 
 
 def credit_note(body: Json) -> ProviderCreditNote:
@@ -73,8 +87,21 @@ def credit_note(body: Json) -> ProviderCreditNote:
         id=body["id"],
         invoice_id=reference(body["invoice"]) or "",
         status=body["status"],
+        currency=currency.upper(),
         total=from_stripe_amount(body["total"], currency),
         pre_payment=from_stripe_amount(body["pre_payment_amount"], currency),
         post_payment=from_stripe_amount(body["post_payment_amount"], currency),
+        refunds=tuple(
+            LinkedRefund(reference(each["refund"]) or "", from_stripe_amount(each["amount_refunded"], currency))
+            for each in body.get("refunds") or ()
+        ),
+        memo=body.get("memo"),
         metadata=body.get("metadata") or {},
     )
+
+
+def credit_note_line(body: Json, currency: str) -> ProviderNoteLine:
+    """Less its discounts, with the taxes on top."""
+    on_top = sum(tax["amount"] for tax in body.get("taxes") or () if tax["tax_behavior"] == "exclusive")
+    gross = body["amount"] - body["discount_amount"] + on_top
+    return ProviderNoteLine(reference(body.get("invoice_line_item")), from_stripe_amount(gross, currency))

@@ -24,6 +24,7 @@ __all__ = [
     "given_back",
     "insert_refund",
     "made_elsewhere",
+    "made_since",
     "move",
     "of_note",
     "of_payment",
@@ -69,10 +70,11 @@ def insert_refund(
     *,
     reason: str | None,
     now: datetime,
+    gateway: str | None,
     credit_note_id: str | None = None,
 ) -> RefundRecord:
-    """A refund of a payment, whose row the caller holds: pending at its gateway, done at once where there is none."""
-    outside = payment.gateway is None
+    """A refund of a payment, whose row the caller holds: pending at its `gateway`, done at once where there is none."""
+    outside = gateway is None
     values = scoped(
         scope,
         id=new_id("ref", now),
@@ -82,7 +84,7 @@ def insert_refund(
         currency=payment.currency,
         reason=reason,
         status="succeeded" if outside else "pending",
-        gateway=payment.gateway,
+        gateway=gateway,
         settled_at=now if outside else None,
         created_at=now,
     )
@@ -101,6 +103,12 @@ def get_refund(session: Session, scope: Scope, refund_id: str) -> RefundRecord:
 def of_payment(session: Session, scope: Scope, payment_id: str) -> list[RefundRecord]:
     """A payment's refunds, oldest first."""
     rows = select(Refund).where(in_scope(Refund, scope), Refund.payment_id == payment_id)
+    return [_record(row) for row in session.scalars(rows.order_by(Refund.created_at, Refund.id))]
+
+
+def made_since(session: Session, scope: Scope, gateway: str, since: datetime) -> list[RefundRecord]:
+    """The refunds that a gateway carries out, asked for since then, oldest first."""
+    rows = select(Refund).where(in_scope(Refund, scope), Refund.gateway == gateway, Refund.created_at >= since)
     return [_record(row) for row in session.scalars(rows.order_by(Refund.created_at, Refund.id))]
 
 

@@ -30,15 +30,15 @@ class Reconciliation(dg.Config):
     metadata=column_schema(
         {
             "what": ("String", "the kind of difference"),
-            "ours": ("String", "inv_…, pay_… or cus_…; empty where we have none"),
+            "ours": ("String", "inv_…, cn_…, ref_… or cus_…; empty where we have none"),
             "Stripe's": ("String", "Stripe's id; empty where there is none"),
             "here": ("String", "what our side says"),
             "there": ("String", "what Stripe says"),
         }
     ),
     description=(
-        "Invoices, payments and customers of all environments compared with Stripe, both ways. What Stripe says about "
-        "money is booked, what was never sent is sent; the rest is listed for people."
+        "Invoices, payments, credit notes, refunds and customers of all environments compared with Stripe, both ways. "
+        "What Stripe says about money is booked, what was never sent is sent; the rest is listed for people."
     ),
 )
 def stripe_reconciliation(
@@ -65,6 +65,8 @@ def stripe_reconciliation(
             "dagster/row_count": len(rows[True]) + len(rows[False]),
             "environments": len(done.results),
             "invoices": sum(result.invoices for _, result in done.results),
+            "credit notes": sum(result.credit_notes for _, result in done.results),
+            "refunds": sum(result.refunds for _, result in done.results),
             "customers": sum(result.customers for _, result in done.results),
             "events never delivered": sum(result.missed_events for _, result in done.results),
             "repaired": len(rows[True]),

@@ -24,8 +24,19 @@ from pipelines.steps import refund_payment
 from pipelines.steps.connections import PROVIDER
 from pipelines.steps.invoice_parts import advance_lines, settling_invoice
 
-__all__ = ["WORK", "CreditNotePreview", "NewCreditNote", "check_voidable", "issue_note", "preview_note", "void_note"]
+__all__ = [
+    "ENTITY",
+    "WORK",
+    "CreditNotePreview",
+    "NewCreditNote",
+    "check_voidable",
+    "issue_note",
+    "preview_note",
+    "void_note",
+    "write_note",
+]
 
+ENTITY = "credit_note"
 # The outbox's name for sending the credit notes of an invoice to the provider.
 WORK = "credit_notes.sync"
 
@@ -67,18 +78,7 @@ def issue_note(session: Session, scope: Scope, wanted: NewCreditNote, actor: str
     month = hold_note_numbers(session, scope, now)
     customers.hold_customer(session, scope, invoices.customer_of(session, scope, wanted.invoice_id))
     invoice = invoices.hold(session, scope, wanted.invoice_id)
-    made = _worked_out(session, scope, invoice, wanted)
-    note = credit_notes.insert_note(
-        session,
-        scope,
-        invoice,
-        number=take_note_number(session, scope, month),
-        reason=wanted.reason,
-        lines=made.lines,
-        settlement=made.settlement,
-        settle_as=wanted.settle_as,
-        now=now,
-    )
+    note = write_note(session, scope, wanted, _worked_out(session, scope, invoice, wanted), month, actor, now)
     if note.credit_returned > 0:
         credit_grants.give_back(session, scope, invoice.id, note.credit_returned, now, credit_note_id=note.id)
     if note.paid_back > 0 and note.settle_as == "refund":
@@ -86,12 +86,37 @@ def issue_note(session: Session, scope: Scope, wanted: NewCreditNote, actor: str
     if note.paid_back > 0 and note.settle_as == "credit":
         kept = NewGrant(note.paid_back, note.currency, "credit_note", note.id, reason=note.number)
         credit_grants.grant(session, scope, invoice.customer_id, kept, now)
-    credited_now = invoices.record_credited(session, scope, invoice.id, note.total, note.pre_payment)
-    _note_nothing_due(session, scope, credited_now, now)
     if connections.active(session, scope, PROVIDER) is not None or _is_at_provider(session, scope, invoice.id):
         outbox.enqueue(session, scope, WORK, invoice.id, now)
-    detail = {"number": note.number, "total": f"{note.total:f}", "invoice_id": invoice.id, "reason": note.reason}
-    audit.write(session, scope, actor, "credit_note.issued", "credit_note", note.id, detail, now)
+    return note
+
+
+def write_note(
+    session: Session,
+    scope: Scope,
+    wanted: NewCreditNote,
+    made: CreditNotePreview,
+    month: str,
+    actor: str,
+    now: datetime,
+) -> CreditNoteRecord:
+    """The note with its number, and what it took off the amount due. The caller holds numbers, customer and invoice,
+    and gives back what `made` says."""
+    note = credit_notes.insert_note(
+        session,
+        scope,
+        made.invoice,
+        number=take_note_number(session, scope, month),
+        reason=wanted.reason,
+        lines=made.lines,
+        settlement=made.settlement,
+        settle_as=wanted.settle_as,
+        now=now,
+    )
+    credited_now = invoices.record_credited(session, scope, made.invoice.id, note.total, note.pre_payment)
+    _note_nothing_due(session, scope, credited_now, now)
+    detail = {"number": note.number, "total": f"{note.total:f}", "invoice_id": made.invoice.id, "reason": note.reason}
+    audit.write(session, scope, actor, "credit_note.issued", ENTITY, note.id, detail, now)
     return note
 
 
@@ -132,7 +157,7 @@ def void_note(session: Session, scope: Scope, note_id: str, reason: str, actor: 
     if kept is not None:
         credit_grants.void_grant(session, scope, kept.id, now, unused=True)
     invoices.record_credited(session, scope, found.invoice_id, -found.total, -found.pre_payment)
-    audit.write(session, scope, actor, "credit_note.voided", "credit_note", found.id, {"reason": reason}, now)
+    audit.write(session, scope, actor, "credit_note.voided", ENTITY, found.id, {"reason": reason}, now)
     return credit_notes.mark_void(session, scope, found.id, reason, now)
 
 

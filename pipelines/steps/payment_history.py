@@ -86,11 +86,12 @@ def _read(ledger: Ledger, scope: Scope, link: Link, payment: PaymentRecord, kind
 def _note_refunds(
     session: Session, scope: Scope, payment: PaymentRecord, history: Sequence[HistoryRecord], now: datetime
 ) -> None:
-    """What became of the refunds that were asked for here."""
-    ours = {refund.id for refund in refunds.of_payment(session, scope, payment.id)}
+    """What became of the refunds that were asked for here, or that a credit note has taken over."""
+    ours = refunds.of_payment(session, scope, payment.id)
+    known = {name: each.id for each in ours for name in (each.id, each.gateway_refund_id) if name is not None}
     for entry in history:
-        refund_id = entry.detail.get(OUR_REFUND)
-        if entry.kind == "refund" and refund_id in ours:
+        refund_id = known.get(entry.detail.get(OUR_REFUND) or entry.gateway_id)
+        if entry.kind == "refund" and refund_id is not None:
             status = "pending" if entry.status == "requires_action" else entry.status
             failed = entry.reason if entry.status == "failed" else None
             refunds.move(

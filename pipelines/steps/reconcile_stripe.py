@@ -7,7 +7,7 @@ refunded or made up here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from billing.invoice import InvoiceStatus, PaymentStatus
@@ -26,30 +26,17 @@ from ledger.store import audit, invoices, mappings, sessions
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import sync_customer, sync_invoice
-from pipelines.steps.connections import Gateways, Link
+from pipelines.steps.compare_credit_notes import compare_credit_notes
+from pipelines.steps.compare_refunds import compare_refunds
+from pipelines.steps.comparison import JUST_MADE, PAGE, Comparison, Difference
+from pipelines.steps.connections import Gateways
 from pipelines.steps.follow_invoice import ENTITY, follow, is_of, received
 from pipelines.steps.process_webhook import follow_session, process_due
 from pipelines.steps.recover_events import recover_events
 
 __all__ = ["Difference", "Reconciled", "reconcile_stripe"]
 
-_PAGE = 100
 _EVENTS_AT_ONCE = 200
-# An object of ours may have been made just after our list was read; the provider's clock may differ a little.
-_JUST_MADE = timedelta(minutes=5)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """`kind` names it; `ours` and `theirs` are the two sides in words; `repaired` says that it is so no longer."""
-
-    kind: str
-    entity: str
-    entity_id: str | None
-    provider_id: str | None
-    ours: str
-    theirs: str
-    repaired: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +46,8 @@ class Reconciled:
     invoices: int
     customers: int
     pages: int
+    credit_notes: int
+    refunds: int
     missed_events: int
     differences: tuple[Difference, ...]
 
@@ -85,10 +74,16 @@ def reconcile_stripe(
     by_customer, customers = work.customers()
     by_page, pages = work.pages()
     by_invoice, compared = work.invoices()
-    done = Reconciled(compared, customers, pages, missed, (*by_customer, *by_page, *by_invoice))
+    # After the invoices: a refund is given back of a payment that may only now be known.
+    by_refund, refunded = compare_refunds(work)
+    by_note, notes = compare_credit_notes(work)
+    differences = (*by_customer, *by_page, *by_invoice, *by_refund, *by_note)
+    done = Reconciled(compared, customers, pages, notes, refunded, missed, differences)
     detail = {
         "since": since.isoformat(),
         "invoices": done.invoices,
+        "credit_notes": done.credit_notes,
+        "refunds": done.refunds,
         "differences": len(done.differences),
         "left": len(done.left),
         "missed_events": missed,
@@ -98,20 +93,11 @@ def reconcile_stripe(
     return done
 
 
-@dataclass(frozen=True)
-class _Work:
-    ledger: Ledger
-    scope: Scope
-    gateways: Gateways
-    link: Link
-    since: datetime
-    now: datetime
-    repair: bool
-
+class _Work(Comparison):
     def customers(self) -> tuple[list[Difference], int]:
         """Mapped customers that are gone over there, and customers over there that carry our id and are not mapped."""
         theirs = {each.id: each for each in self.link.gateway.list_customers(self.since)}
-        mapped = {each.provider_id: each for each in self._mappings(sync_customer.ENTITY) if each.provider_id}
+        mapped = {each.provider_id: each for each in self.mappings(sync_customer.ENTITY) if each.provider_id}
         found = []
         for provider_id, mapping in mapped.items():
             if provider_id not in theirs and self._customer_is_gone(provider_id):
@@ -123,7 +109,7 @@ class _Work:
                     )
                 )
         for each in theirs.values():
-            if is_of(self.scope, each.metadata) and not self._is_mapped(sync_customer.ENTITY, each.id):
+            if is_of(self.scope, each.metadata) and not self.is_mapped(sync_customer.ENTITY, each.id):
                 our_id = each.metadata.get(OUR_CUSTOMER)
                 found.append(Difference("customer_extra", "customer", our_id, each.id, "not mapped", "there"))
         return found, len(mapped)
@@ -152,20 +138,18 @@ class _Work:
 
     def invoices(self) -> tuple[list[Difference], int]:
         """Each final invoice against the provider's, and the provider's that carry our id against our mappings."""
-        theirs = {each.id: each for each in self.link.gateway.list_invoices(self.since - _JUST_MADE)}
+        theirs = {each.id: each for each in self.link.gateway.list_invoices(self.since - JUST_MADE)}
         found: list[Difference] = []
         compared = 0
         for invoice in self._final_invoices():
-            with self.ledger.read() as session:
-                connection_id = self.link.connection.id
-                mapping = mappings.get_mapping(session, self.scope, connection_id, ENTITY, invoice.id)
+            mapping = self.mapping(ENTITY, invoice.id)
             compared += 1
             if mapping is None or mapping.provider_id is None or mapping.state != "done":
                 found += self._unsent(invoice, mapping)
                 continue
             found += self._compared(invoice, mapping, theirs.get(mapping.provider_id))
         for each in theirs.values():
-            if is_of(self.scope, each.metadata) and not self._is_mapped(ENTITY, each.id):
+            if is_of(self.scope, each.metadata) and not self.is_mapped(ENTITY, each.id):
                 found.append(
                     Difference(
                         "invoice_extra",
@@ -182,7 +166,7 @@ class _Work:
         """A final invoice that is not, or not wholly, at the provider. Sending it again never makes a second one."""
         if invoice.status != InvoiceStatus.FINALIZED or not self.link.sends_invoices:
             return
-        if not self.repair and (invoice.finalized_at or self.now) > self.now - _JUST_MADE:
+        if not self.is_settled(invoice.finalized_at or self.now):
             return
         why = "not sent" if mapping is None else mapping.last_error or mapping.state
         provider_id = None if mapping is None else mapping.provider_id
@@ -231,40 +215,17 @@ class _Work:
             cursor = None
             while True:
                 with self.ledger.read() as session:
-                    page = invoices.list_invoices(session, self.scope, status=status.value, cursor=cursor, limit=_PAGE)
+                    page = invoices.list_invoices(session, self.scope, status=status.value, cursor=cursor, limit=PAGE)
                 yield from (each for each in page.items if (each.finalized_at or self.now) >= self.since)
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-
-    def _mappings(self, entity: str) -> Iterator[MappingRecord]:
-        cursor = None
-        while True:
-            with self.ledger.read() as session:
-                page = mappings.list_mappings(
-                    session,
-                    self.scope,
-                    connection_id=self.link.connection.id,
-                    entity=entity,
-                    cursor=cursor,
-                    limit=_PAGE,
-                )
-            yield from (each for each in page.items if each.created_at >= self.since)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def _customer_is_gone(self, provider_id: str) -> bool:
         try:
             return self.link.gateway.get_customer(provider_id).deleted
         except ProviderNotFound:
             return True
-
-    def _is_mapped(self, entity: str, provider_id: str) -> bool:
-        """Also by an earlier connection to the same account, or by a row of ours that is older than the list."""
-        with self.ledger.read() as session:
-            known = mappings.list_mappings(session, self.scope, entity=entity, provider_id=provider_id, limit=1)
-        return bool(known.items)
 
 
 def state_difference(invoice: InvoiceRecord, mapping: MappingRecord, seen: ProviderInvoice) -> Difference | None:

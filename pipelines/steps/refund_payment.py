@@ -39,7 +39,19 @@ from pipelines.steps import paid_elsewhere, provider_mapping
 from pipelines.steps.connections import PROVIDER, Link
 from pipelines.steps.payment_history import follow_refunds
 
-__all__ = ["WORK", "WantedRefund", "carry_out", "refundable", "refunded_without_note", "request_refund", "settle_note"]
+__all__ = [
+    "ENTITY",
+    "WORK",
+    "WantedRefund",
+    "carry_out",
+    "record_outside",
+    "refundable",
+    "refunded_without_note",
+    "request_refund",
+    "settle_note",
+    "status_here",
+    "take_over",
+]
 
 ENTITY = "refund"
 WORK = "refund.sync"
@@ -143,6 +155,57 @@ def settle_note(session: Session, scope: Scope, note: CreditNoteRecord, amount: 
             left = EXACT.subtract(left, part)
 
 
+def take_over(session: Session, scope: Scope, note: CreditNoteRecord, seen: ProviderRefund, now: datetime) -> None:
+    """Counts a refund of the provider's as the one that settles a credit note. The caller holds customer and invoice.
+
+    Conflict `refund_of_unknown_payment`, `refund_settles_another_note`.
+    """
+    payment = payments.by_gateway_id(session, scope, PROVIDER, seen.payment_id or "")
+    if payment is None or payment.invoice_id != note.invoice_id:
+        raise Conflict("refund_of_unknown_payment", f"The refund {seen.id} is not of a payment of this invoice.")
+    payment = payments.hold_payment(session, scope, payment.id)
+    known = next(
+        (each for each in refunds.of_payment(session, scope, payment.id) if each.gateway_refund_id == seen.id), None
+    )
+    if known is None:
+        known = refunds.insert_refund(
+            session, scope, payment, seen.amount, reason=note.reason, credit_note_id=note.id, gateway=PROVIDER, now=now
+        )
+        failed = seen.failure_reason
+        refunds.move(session, scope, known.id, status_here(seen), now, gateway_refund_id=seen.id, failure_reason=failed)
+    elif known.credit_note_id is None:
+        refunds.settle_note(session, scope, known.id, note.id)
+    else:
+        raise Conflict("refund_settles_another_note", f"The refund {seen.id} settles {known.credit_note_id} here.")
+
+
+def record_outside(session: Session, scope: Scope, note: CreditNoteRecord, amount: Decimal, now: datetime) -> Decimal:
+    """Records that a part of a credit note was given back in other ways than by the provider's refunds, of payments
+    that hold so much. What none holds is returned. The caller holds customer and invoice."""
+    left = amount
+    for arrived in _arrived(session, scope, note.invoice_id):
+        payment = payments.hold_payment(session, scope, arrived.id)
+        part = min(left, refundable(session, scope, payment))
+        if part > 0:
+            refunds.insert_refund(
+                session,
+                scope,
+                payment,
+                part,
+                reason=note.reason,
+                credit_note_id=note.id,
+                gateway=None,
+                now=now,
+            )
+            left = EXACT.subtract(left, part)
+    return left
+
+
+def status_here(seen: ProviderRefund) -> str:
+    """The provider's word for the state of a refund as ours."""
+    return _AS_OURS.get(seen.status, seen.status)
+
+
 def carry_out(ledger: Ledger, scope: Scope, link: Link, refund_id: str, now: datetime) -> RefundRecord:
     """The refund as it stands at the provider, made there if it was not. What is refused is failed.
 
@@ -193,9 +256,14 @@ def carry_out(ledger: Ledger, scope: Scope, link: Link, refund_id: str, now: dat
         seen.extend([] if there is None else [there])
     with ledger.begin() as session:
         for each in seen[-1:]:
-            status = _AS_OURS.get(each.status, each.status)
             refunds.move(
-                session, scope, found.id, status, now, gateway_refund_id=each.id, failure_reason=each.failure_reason
+                session,
+                scope,
+                found.id,
+                status_here(each),
+                now,
+                gateway_refund_id=each.id,
+                failure_reason=each.failure_reason,
             )
         mappings.record(session, scope, link.connection.id, ENTITY, found.id, state="done", now=now)
     follow_refunds(ledger, scope, link, gateway_payment_id, now)
@@ -222,7 +290,9 @@ def _insert(
     credit_note_id: str | None,
     now: datetime,
 ) -> RefundRecord:
-    made = refunds.insert_refund(session, scope, payment, amount, reason=reason, credit_note_id=credit_note_id, now=now)
+    made = refunds.insert_refund(
+        session, scope, payment, amount, reason=reason, credit_note_id=credit_note_id, gateway=payment.gateway, now=now
+    )
     if made.gateway is not None:
         outbox.enqueue(session, scope, WORK, made.id, now)
     elif _left_of(session, scope, payment) <= 0:

@@ -41,13 +41,14 @@ from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import credit_invoice, payment_link, provider_mapping, refund_payment
 from pipelines.steps.connections import PROVIDER, Gateways, Link
+from pipelines.steps.credit_invoice import ENTITY
 from pipelines.steps.follow_invoice import ENTITY as INVOICE
-from pipelines.steps.follow_invoice import follow
+from pipelines.steps.follow_invoice import follow, is_of
 from pipelines.steps.invoice_draft import rate_of
+from pipelines.steps.take_over_note import take_over
 
-__all__ = ["follow_note", "push_notes", "void"]
+__all__ = ["follow_note", "push_notes", "sent_amount", "void"]
 
-ENTITY = "credit_note"
 _ROUNDS = 3
 # More lines than this become one amount; ours keeps them all.
 _MOST_LINES = 200
@@ -73,7 +74,7 @@ def push_notes(ledger: Ledger, scope: Scope, link: Link, invoice_id: str, now: d
     for note in notes:
         with ledger.read() as session:
             known = mappings.get_mapping(session, scope, link.connection.id, ENTITY, note.id)
-        if (known is not None and known.state == "done") or _amount(note) <= 0:
+        if (known is not None and known.state == "done") or sent_amount(note) <= 0:
             continue
         if note.pre_payment > 0:
             payment_link.close_links_of(ledger, scope, link, invoice_id, now)
@@ -98,7 +99,7 @@ def void(
     def begin(session: Session) -> tuple[CreditNoteRecord, MappingRecord | None]:
         found = credit_invoice.check_voidable(session, scope, note_id)
         known = mappings.list_mappings(session, scope, entity=ENTITY, entity_id=note_id, limit=1).items
-        sent = next((each for each in known if "request" in each.detail), None)
+        sent = next((each for each in known if "request" in each.detail or each.provider_id is not None), None)
         if found.status == "void" or sent is not None:
             return found, sent
         return credit_invoice.void_note(session, scope, note_id, reason, actor, now), None
@@ -124,8 +125,11 @@ def void(
 
 
 def follow_note(ledger: Ledger, scope: Scope, link: Link, provider_note_id: str, now: datetime) -> bool:
-    """Looks at one of the provider's credit notes again: one of ours that is void there is void here. False when its
-    invoice is none of ours."""
+    """Looks at one of the provider's credit notes again: one that is void there is void here, one that was issued there
+    alone is taken over. False when its invoice is none of ours.
+
+    The Conflicts of `take_over`: it is for people, and looked at again.
+    """
     seen = link.gateway.get_credit_note(provider_note_id)
     with ledger.read() as session:
         mapping = mappings.by_provider_id(session, scope, link.connection.id, ENTITY, provider_note_id)
@@ -139,6 +143,9 @@ def follow_note(ledger: Ledger, scope: Scope, link: Link, provider_note_id: str,
     if invoice is None:
         return False
     follow(ledger, scope, link, invoice.entity_id, seen.invoice_id, now)
+    made_here = is_of(scope, seen.metadata) and OUR_CREDIT_NOTE in seen.metadata
+    if mapping is None and not made_here and seen.status == "issued":
+        take_over(ledger, scope, link, invoice.entity_id, seen, now)
     return True
 
 
@@ -178,7 +185,7 @@ def _intend(
     ledger: Ledger, scope: Scope, link: Link, note: CreditNoteRecord, seen: ProviderInvoice, now: datetime
 ) -> MappingRecord | None:
     """The mapping with the request in it, None for a note that was voided before it was sent."""
-    amount = _amount(note)
+    amount = sent_amount(note)
     before = min(amount, seen.amount_remaining) if seen.status == ProviderInvoiceStatus.OPEN else Decimal(0)
     after = EXACT.subtract(amount, max(before, Decimal(0)))
     linked = _refunds(ledger, scope, link, note, after, now) if note.settle_as == "refund" else []
@@ -298,7 +305,7 @@ def _follow_its_invoice(ledger: Ledger, scope: Scope, link: Link, invoice_id: st
         follow(ledger, scope, link, invoice_id, mapping.provider_id, now)
 
 
-def _amount(note: CreditNoteRecord) -> Decimal:
+def sent_amount(note: CreditNoteRecord) -> Decimal:
     """What the provider is told of: credit that goes back to grants was no part of its invoice."""
     return EXACT.subtract(note.total, note.credit_returned)
 

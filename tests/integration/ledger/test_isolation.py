@@ -168,10 +168,11 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         settle_as="credit",
         now=NOW,
     )
+    through = payment.gateway
     refund = refunds.insert_refund(
-        session, scope, payment, Decimal("0.5"), reason=None, now=NOW, credit_note_id=note.id
+        session, scope, payment, Decimal("0.5"), reason=None, gateway=through, now=NOW, credit_note_id=note.id
     )
-    loose = refunds.insert_refund(session, scope, payment, Decimal("0.2"), reason=None, now=NOW)
+    loose = refunds.insert_refund(session, scope, payment, Decimal("0.2"), reason=None, gateway=through, now=NOW)
     audit.write(session, scope, "me", "made", "invoice", invoice.id, {}, NOW)
     idempotency.reserve(session, scope, "k", "r", "b", NOW)
     idempotency.complete(session, scope, "k", 200, "{}")
@@ -255,6 +256,7 @@ READS: dict[str, Call] = {
     "credit_notes.of_invoice": lambda s, scope, have: credit_notes.of_invoice(s, scope, have.invoice.id),
     "refunds.get_refund": lambda s, scope, have: refunds.get_refund(s, scope, have.refund.id),
     "refunds.of_payment": lambda s, scope, have: refunds.of_payment(s, scope, have.payment.id),
+    "refunds.made_since": lambda s, scope, have: refunds.made_since(s, scope, "stripe", NOW),
     "refunds.of_note": lambda s, scope, have: refunds.of_note(s, scope, have.note.id),
     "coupons.get_coupon": lambda s, scope, have: coupons.get_coupon(s, scope, have.coupon.id),
     "coupons.get_coupon by code": lambda s, scope, _: coupons.get_coupon(s, scope, "OFF"),

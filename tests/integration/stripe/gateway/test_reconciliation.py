@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
 
 from billing.invoice import InvoiceStatus
-from ledger.store import audit
+from ledger.store import audit, payments, refunds
+from ledger.store.credit_notes import CreditNoteRecord
+from ledger.store.refunds import RefundRecord
 from pipelines.steps import payment_link, sync_customer
+from pipelines.steps.credit_invoice import NewCreditNote, issue_note
+from pipelines.steps.pay_invoice import pay_with_card
 from pipelines.steps.reconcile_everywhere import reconcile_everywhere
 from pipelines.steps.reconcile_stripe import Reconciled, reconcile_stripe
+from pipelines.steps.refund_payment import WantedRefund, request_refund
+from pipelines.steps.stripe_sweep import sweep
 from tests.integration.stripe.gateway.world import NO_URL, OK_URL, World
 from tests.support.sandbox_process import submit_card
 
@@ -24,6 +31,32 @@ def reconcile(world: World, *, repair: bool = True) -> Reconciled:
 
 def kinds(done: Reconciled) -> list[tuple[str, bool]]:
     return [(each.kind, each.repaired) for each in done.differences]
+
+
+def issue(world: World, invoice_id: str, amount: str, settle_as: str = "credit") -> CreditNoteRecord:
+    """A credit note that the outbox still holds."""
+    wanted = NewCreditNote(invoice_id, "Outage", Decimal(amount), settle_as=settle_as)
+    with world.ledger.begin() as session:
+        return issue_note(session, world.scope, wanted, "key_1", world.now)
+
+
+def paid_by_card(world: World) -> tuple[str, str]:
+    """An invoice of 118.50 and Stripe's id of its payment."""
+    world.connect(collection="manual")
+    customer = world.customer()
+    world.save_card(customer)
+    invoice = world.invoice(customer=customer)
+    world.sync(invoice.id)
+    payment = pay_with_card(world.ledger, world.scope, world.link(), invoice.id, world.now)
+    world.hear()
+    return invoice.id, payment.gateway_payment_id or ""
+
+
+def ask_back(world: World, invoice_id: str, amount: str) -> RefundRecord:
+    """A refund that the outbox still holds."""
+    with world.ledger.begin() as session:
+        (payment,) = payments.list_payments(session, world.scope, invoice_id=invoice_id).items
+        return request_refund(session, world.scope, WantedRefund(payment.id, Decimal(amount)), "key_1", world.now)
 
 
 def events_are_forgotten(world: World) -> None:
@@ -40,8 +73,12 @@ def test_books_that_agree_are_said_to_agree(world: World) -> None:
     world.sync(world.invoice(("20.00",), customer=customer).id)
     submit_card(paid.hosted_invoice_url or "")
     world.hear()
+    issue(world, paid.invoice_id, "18.50", "refund")
+    sweep(world.ledger, world.gateways(), world.now)
+    world.hear()
     done = reconcile(world)
-    assert (done.invoices, done.customers, done.differences, done.left) == (2, 1, (), ())
+    assert (done.invoices, done.customers, done.credit_notes, done.refunds) == (2, 1, 1, 1)
+    assert (done.differences, done.left) == ((), ())
     with world.ledger.read() as session:
         entries = audit.list_entries(session, world.scope, entity="connection").items
     assert [entry.action for entry in entries] == ["stripe.reconciled"]
@@ -151,3 +188,124 @@ def test_an_environment_that_does_not_answer_stops_no_other(new_world: Callable[
     since = world.now - timedelta(days=35)
     done = reconcile_everywhere(world.ledger, world.gateways(), since, world.now, repair=True)
     assert (done.results, [failure.code for failure in done.failures]) == ((), ["provider_key_refused"])
+
+
+def test_a_credit_note_that_was_never_sent_is_sent_once(world: World) -> None:
+    world.connect(collection="manual")
+    invoice = world.invoice()
+    world.sync(invoice.id)
+    note = issue(world, invoice.id, "18.50")
+    # The work is lost, as with a restored backup.
+    with world.ledger.begin() as session:
+        session.execute(text("DELETE FROM outbox"))
+    assert kinds(reconcile(world)) == [("credit_note_not_sent", True)]
+    assert world.mapping("credit_note", note.id).state == "done"
+    assert world.stripe_invoices()[0]["amount_remaining"] == 10000
+    assert reconcile(world).differences == ()
+
+
+def test_a_credit_note_that_stripe_refuses_is_told_with_the_reason(world: World) -> None:
+    world.connect(collection="manual")
+    invoice = world.invoice()
+    synced = world.sync(invoice.id)
+    world.post(f"/v1/invoices/{synced.stripe_invoice_id}/mark_uncollectible", "dashboard")
+    issue(world, invoice.id, "18.50")
+    [left] = [each for each in reconcile(world).left if each.entity == "credit_note"]
+    assert (left.kind, left.ours) == ("credit_note_not_sent", "issued, 18.50 USD, invoice_uncollectible")
+
+
+@pytest.mark.parametrize("what", ["issued", "voided"])
+def test_a_credit_note_of_the_dashboard_that_nobody_told_us_of_is_taken_over_or_void_here(
+    world: World, what: str
+) -> None:
+    world.connect(collection="manual")
+    invoice = world.invoice()
+    synced = world.sync(invoice.id)
+    if what == "issued":
+        world.post("/v1/credit_notes", "dashboard", invoice=synced.stripe_invoice_id or "", amount="1850")
+    else:
+        note = issue(world, invoice.id, "18.50")
+        sweep(world.ledger, world.gateways(), world.now)
+        world.post(f"/v1/credit_notes/{world.mapping('credit_note', note.id).provider_id}/void", "dashboard")
+    events_are_forgotten(world)
+    kind = "credit_note_extra" if what == "issued" else "credit_note_state_differs"
+    before = world.read_invoice(invoice.id)
+    assert (kind, False) in kinds(reconcile(world, repair=False))
+    assert world.read_invoice(invoice.id) == before
+    assert (kind, True) in kinds(reconcile(world))
+    due = "100.00" if what == "issued" else "118.50"
+    assert f"{world.read_invoice(invoice.id).amount_remaining:f}" == due
+    assert reconcile(world).differences == ()
+
+
+def test_credit_notes_that_are_crossed_or_gone_over_there_are_told_and_left_alone(world: World) -> None:
+    world.connect(collection="manual")
+    invoice = world.invoice()
+    world.sync(invoice.id)
+    first, second = issue(world, invoice.id, "18.50"), issue(world, invoice.id, "10.00")
+    sweep(world.ledger, world.gateways(), world.now)
+    wrong = world.mapping("credit_note", second.id).provider_id
+    with world.ledger.begin() as session:
+        session.execute(text("UPDATE mappings SET provider_id = 'cn_gone' WHERE entity_id = :id"), {"id": second.id})
+        values = {"id": first.id, "wrong": wrong}
+        session.execute(text("UPDATE mappings SET provider_id = :wrong WHERE entity_id = :id"), values)
+    found = {each.kind: each for each in reconcile(world).left}
+    assert found.keys() == {"credit_note_amount_differs", "credit_note_missing", "credit_note_extra"}
+    differs = found["credit_note_amount_differs"]
+    assert (differs.ours, differs.theirs) == ("issued, 18.50 USD", "issued, 10.00 USD")
+    assert found["credit_note_extra"].entity_id == first.id
+
+
+def test_a_refund_that_was_never_sent_is_sent_once(world: World) -> None:
+    invoice_id, _ = paid_by_card(world)
+    asked = ask_back(world, invoice_id, "18.50")
+    with world.ledger.begin() as session:
+        session.execute(text("DELETE FROM outbox"))
+    assert kinds(reconcile(world)) == [("refund_not_sent", True)]
+    assert [each["amount"] for each in world.get("/v1/refunds", limit="10")["data"]] == [1850]
+    with world.ledger.read() as session:
+        assert refunds.get_refund(session, world.scope, asked.id).status == "succeeded"
+    assert reconcile(world).differences == ()
+
+
+def test_a_refund_of_the_dashboard_that_nobody_told_us_of_is_booked_on_its_payment(world: World) -> None:
+    invoice_id, intent = paid_by_card(world)
+    world.post("/v1/refunds", "dashboard", payment_intent=intent, amount="11850")
+    events_are_forgotten(world)
+    assert ("refund_extra", False) in kinds(reconcile(world, repair=False))
+    assert world.read_invoice(invoice_id).payment_status == "paid"
+    assert ("refund_extra", True) in kinds(reconcile(world))
+    assert world.read_invoice(invoice_id).payment_status == "refunded"
+    assert reconcile(world).differences == ()
+
+
+def test_a_refund_that_failed_while_nobody_listened_has_failed_here(world: World) -> None:
+    world.connect(collection="manual")
+    customer = world.customer()
+    world.save_card(customer, "4000 0000 0000 5126")
+    invoice = world.invoice(customer=customer)
+    world.sync(invoice.id)
+    pay_with_card(world.ledger, world.scope, world.link(), invoice.id, world.now)
+    world.hear()
+    asked = ask_back(world, invoice.id, "18.50")
+    sweep(world.ledger, world.gateways(), world.now)
+    world.hear()
+    events_are_forgotten(world)
+    assert kinds(reconcile(world)) == [("refund_state_differs", True)]
+    with world.ledger.read() as session:
+        assert refunds.get_refund(session, world.scope, asked.id).status == "failed"
+
+
+def test_a_refund_of_another_amount_or_gone_over_there_is_told_and_left_alone(world: World) -> None:
+    invoice_id, _ = paid_by_card(world)
+    first, second = ask_back(world, invoice_id, "18.50"), ask_back(world, invoice_id, "10.00")
+    sweep(world.ledger, world.gateways(), world.now)
+    world.hear()
+    with world.ledger.begin() as session:
+        session.execute(text("UPDATE refunds SET amount = '18.00' WHERE id = :id"), {"id": first.id})
+        session.execute(text("UPDATE refunds SET gateway_refund_id = 're_gone' WHERE id = :id"), {"id": second.id})
+    found = {each.kind: (each.entity_id, each.ours, each.theirs) for each in reconcile(world).left}
+    assert found == {
+        "refund_amount_differs": (first.id, "succeeded, 18.00 USD", "succeeded, 18.50 USD"),
+        "refund_missing": (second.id, "succeeded, 10.00 USD", "gone"),
+    }
