@@ -2,84 +2,67 @@
 
 With Dagster's default launcher a run is a child of the code server, and where that is killed, as a container is, nobody
 marks the run: it stays STARTED for ever, with its place in the run queue and its pool slots, and later runs wait for
-nothing. So they are marked as failed here, and `run_retries` starts each of them once more.
-
-Not at once: the daemon tries to start the new run as soon as it sees the failed one, asks the code server for it, and
-where that does not answer gives the run up for good, and the backfill that it belongs to as well.
+nothing. So it is marked as failed before this server answers, when no other process can have it, and `run_retries`
+starts it again once `pipelines.daemon` reaches this server.
 """
 
 import argparse
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
 
 import dagster as dg
 from dagster._cli import main as dagster_command
 
 from pipelines.prepare_instance import prepare
 
-__all__ = ["fail_left_behind", "left_behind"]
+__all__ = ["fail_left_behind"]
 
 _LEFT_BEHIND = "The process of this run ended with the code server that had started it."
 _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-_ANSWERS_WITHIN_SECONDS = 600
-# So long the daemon and the webserver may take to see that the code server is back.
-_SEEN_WITHIN_SECONDS = 15
 
 
-def left_behind(instance: dg.DagsterInstance) -> tuple[str, ...]:
-    """The runs that nobody executes, as long as there is no code server; none where another launcher has them."""
+def fail_left_behind(instance: dg.DagsterInstance) -> int:
+    """Mark the runs as failed that nobody executes, as long as there is no code server, and give back their pool slots.
+
+    Returns how many; none where another launcher has them.
+    """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
-        return ()
-    return tuple(run.run_id for run in instance.get_runs(filters=dg.RunsFilter(statuses=_IN_PROGRESS)))
-
-
-def fail_left_behind(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
-    """Mark runs as failed whose process is gone, and give back their pool slots. What has ended by now stays so."""
-    for run_id in run_ids:
-        run = instance.get_run_by_id(run_id)
-        if run is not None and run.status in _IN_PROGRESS:
-            instance.report_run_failed(run, _LEFT_BEHIND)
-        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        return 0
+    left = instance.get_runs(filters=dg.RunsFilter(statuses=_IN_PROGRESS))
+    for run in left:
+        instance.report_run_failed(run, _LEFT_BEHIND)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return len(left)
 
 
 def main() -> None:
-    """Serve until the process is ended; one beside it fails what was left behind once this one answers."""
+    """Serve until the process is ended."""
     options = argparse.ArgumentParser(prog="python -m pipelines.code_server", add_help=False)
     options.add_argument("-h", "--host", default="127.0.0.1")
     options.add_argument("-p", "--port", type=int, required=True)
     options.add_argument("--log-level", default="info")
-    options.add_argument("--fail", nargs="*", default=None, help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.fail is not None:
-        _wait_until_seen(given.host, given.port)
-        with dg.DagsterInstance.get() as instance:
-            fail_left_behind(instance, given.fail)
-        return
+    if _is_taken(given.host, given.port):
+        sys.exit(f"port {given.port} is taken: a code server that runs there has runs of its own")
     with dg.DagsterInstance.get() as instance:
         prepare(instance)
-        left = left_behind(instance)
-    place = ["-h", given.host, "-p", str(given.port)]
+        left = fail_left_behind(instance)
     if left:
-        print(f"{len(left)} runs were left behind by a killed code server and will be failed", flush=True)
-        # The interpreter that runs us, and ids that Dagster gave out.
-        subprocess.Popen([sys.executable, "-m", "pipelines.code_server", *place, "--fail", *left])  # noqa: S603
+        print(f"{left} runs were left behind by a killed code server; they are failed", flush=True)
+    place = ["-h", given.host, "-p", str(given.port)]
     module = ["-m", "pipelines.definitions", "--location-name", "tallyhouse", "--log-level", given.log_level]
     sys.argv = ["dagster", "api", "grpc", *module, *place, "--use-python-environment-entry-point"]
     dagster_command()  # type: ignore[no-untyped-call]
 
 
-def _wait_until_seen(host: str, port: int) -> None:
-    deadline = time.monotonic() + _ANSWERS_WITHIN_SECONDS
-    while time.monotonic() < deadline:
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            with socket.create_connection((host, port), timeout=1):
-                break
+            probe.bind((host, port))
         except OSError:
-            time.sleep(0.5)
-    time.sleep(_SEEN_WITHIN_SECONDS)
+            return True
+    return False
 
 
 if __name__ == "__main__":

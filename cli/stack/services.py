@@ -178,7 +178,7 @@ def local_services(settings: Settings, home: Home, addresses: Addresses) -> list
         Service(
             name="daemon",
             url="",
-            command=(str(_BIN / "dagster-daemon"), "run", "-w", workspace, "--log-level", "warning"),
+            command=(_PYTHON, "-m", "pipelines.daemon", "-w", workspace, "--log-level", "warning"),
             # A backfill waits for a code server that is being restarted, and does not fail.
             environment={"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"},
             answers=lambda: _daemon_is_healthy(addresses.dagster),

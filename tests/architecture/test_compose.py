@@ -89,6 +89,6 @@ def test_only_loopback_addresses_of_the_host_are_open_and_there_is_one_daemon() 
     services = compose()["services"]
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
-    daemons = [name for name, service in services.items() if "dagster-daemon" in service.get("command", [])]
+    daemons = [name for name, service in services.items() if "pipelines.daemon" in service.get("command", [])]
     assert daemons == ["daemon"]
     assert "deploy" not in services["daemon"]

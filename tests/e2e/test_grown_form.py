@@ -44,7 +44,7 @@ REQUESTS: Body = {
 TOKENS: Body = {"pricing_model": "per_unit", "unit_price": "0.0125"}
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 PAST = timedelta(days=80)
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 1800
 
 _BACKFILL = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -81,7 +81,7 @@ def in_service(grown: ComposeServices, service: str, *command: str) -> str:
     """`docker compose exec`: the command's output."""
     where = grown.services[service]
     done = subprocess.run(
-        command, env=where.environment, cwd=where.workdir, capture_output=True, text=True, timeout=120, check=False
+        command, env=where.environment, cwd=where.workdir, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -90,7 +90,7 @@ def in_service(grown: ComposeServices, service: str, *command: str) -> str:
 def ask(grown: ComposeServices, query: str, **variables: Any) -> dict[str, Any]:
     """An answer of Dagster's webserver."""
     body = {"query": query, "variables": variables}
-    answer = httpx.post(f"{grown.url('dagster')}/graphql", json=body, timeout=60, trust_env=False).json()
+    answer = httpx.post(f"{grown.url('dagster')}/graphql", json=body, timeout=120, trust_env=False).json()
     assert not answer.get("errors"), answer
     found: dict[str, Any] = answer["data"]
     return found
@@ -134,7 +134,7 @@ def test_every_service_is_well_with_nothing_but_the_environment_of_the_file(
             needed.values()
         )
 
-    wait_until(daemons_are_well, 120)
+    wait_until(daemons_are_well, 300, 1)
     for secret in variables.values():
         logs = [log for log in grown.home.glob("*.log") if secret in log.read_text()]
         assert logs == [] or secret in {variables["TALLY_STRIPE_API_BASE"], "false"}
@@ -200,15 +200,15 @@ class Killer:
 
     def through(self, backfill: str) -> None:
         """Each kind once, in any order, and then to the backfill's end."""
-        kinds = [self._worker, self._daemon, self._code]
+        kinds = [self._worker, self._daemon, self._code, self._worker_and_code]
         for kill in self.chance.sample(kinds, len(kinds)):
-            wait_until(lambda: self._is_over(backfill) or self._is_at_work(backfill), LIMIT_SECONDS)
+            wait_until(lambda: self._is_over(backfill) or self._is_at_work(backfill), LIMIT_SECONDS, 0.5)
             # A run is short: its process is killed soon after it has begun.
-            self._some_time(3 if kill == self._worker else 20)
+            self._some_time(20 if kill in {self._daemon, self._code} else 3)
             if self._is_over(backfill):
                 break
             kill(backfill)
-        wait_until(lambda: self._is_over(backfill), LIMIT_SECONDS)
+        wait_until(lambda: self._is_over(backfill), LIMIT_SECONDS, 0.5)
         found = runs_of(self.grown, backfill)
         print(f"killed {self.killed}; runs {found}; backfill {status_of(self.grown, backfill)}", flush=True)
         assert status_of(self.grown, backfill) == "COMPLETED_SUCCESS", found
@@ -227,15 +227,23 @@ class Killer:
             self.sender.fail_if_broken()
             return self.sender.requests() >= target
 
-        wait_until(came, 60)
+        wait_until(came, 300)
 
     def _worker(self, backfill: str) -> None:
-        """Returns once its run has been started again: a retry that meets no code server is given up by Dagster."""
-        known = len(runs_of(self.grown, backfill))
         for worker in workers_of(self.grown)[:1]:
             os.kill(worker, signal.SIGKILL)
             self.killed.append("worker")
-            wait_until(lambda: len(runs_of(self.grown, backfill)) > known or self._is_over(backfill), LIMIT_SECONDS)
+
+    def _worker_and_code(self, backfill: str) -> None:
+        """The code server goes when the run is marked and not started again yet, and stays away for a while."""
+        known = runs_of(self.grown, backfill)
+        self._worker(backfill)
+        wait_until(lambda: runs_of(self.grown, backfill) != known or self._is_over(backfill), LIMIT_SECONDS, 0.5)
+        self.grown.services["code"].kill(comes_back=False)
+        self.killed.append("code, for a while")
+        self._some_time(150)
+        self.grown.services["code"].start()
+        self.grown.services["code"].wait_until_healthy()
 
     def _daemon(self, backfill: str) -> None:
         self.grown.services["daemon"].kill()

@@ -30,7 +30,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"clickhouse": 8123, "postgres": 5432, "api": 8080, "code": 4266, "dagster": 3000}
-SECONDS = 180
+SECONDS = 600
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
@@ -87,7 +87,7 @@ class Service:
         """Whether its health check says so, run where the service runs."""
         try:
             checked = subprocess.run(
-                self.health, env=self.environment, cwd=self.workdir, capture_output=True, check=False, timeout=30
+                self.health, env=self.environment, cwd=self.workdir, capture_output=True, check=False, timeout=60
             )
         except subprocess.TimeoutExpired:
             return False
@@ -108,13 +108,15 @@ class Service:
         while not self.is_healthy():
             assert self.alive, f"{self.name} ended:\n{self.log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, f"{self.name} is not well:\n{self.log.read_text()[-3000:]}"
+            # A check is a process of its own, and takes more than the service beside it.
+            time.sleep(1)
 
-    def kill(self) -> None:
-        """kill -9 of all of its processes, as the end of a container is; it comes back as the file says."""
+    def kill(self, *, comes_back: bool = True) -> None:
+        """kill -9 of all of its processes, as the end of a container is; it comes back as the file says, or later."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=30)
-        if self.restarts:
+        self.process.wait(timeout=60)
+        if self.restarts and comes_back:
             self.start()
 
     def stop(self) -> None:
@@ -123,10 +125,10 @@ class Service:
             return
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             self.process.terminate()
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
 
 
 @dataclass
@@ -232,7 +234,7 @@ def running_services(home: Path, variables: Mapping[str, str]) -> Iterator[Compo
             one.start()
         for one in services.services.values():
             if one.health:
-                wait_until(one.is_healthy, SECONDS)
+                wait_until(one.is_healthy, SECONDS, 1)
         yield services
 
 

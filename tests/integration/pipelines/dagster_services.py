@@ -33,7 +33,7 @@ def running_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]
     commands = [
         [sys.executable, "-m", "pipelines.code_server", "-p", str(code_port), "--log-level", "warning"],
         [str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(web_port), *workspace],
-        [str(BIN / "dagster-daemon"), "run", *workspace],
+        [sys.executable, "-m", "pipelines.daemon", *workspace],
     ]
     with ExitStack() as stack:
         log = stack.enter_context((home / "services.log").open("wb"))
