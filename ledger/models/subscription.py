@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.models.base import Base, Entity, Scoped, in_environment, one_of, scoped_key
 
 
 class Subscription(Entity, Base):
-    """`plan_id` is the plan of its first day."""
+    """`plan_id` is the plan of its first day; `due_from` and `due_revision`: see `ledger.store.subscription_dues`."""
 
     __tablename__ = "subscriptions"
     __table_args__ = (
@@ -21,6 +21,7 @@ class Subscription(Entity, Base):
         Index("ix_subscriptions_newest", "tenant_id", "environment_id", "created_at", "id"),
         Index("ix_subscriptions_customer", "tenant_id", "environment_id", "customer_id"),
         Index("ix_subscriptions_start_date", "start_date"),
+        Index("ix_subscriptions_due_from", "due_from"),
     )
 
     customer_id: Mapped[str]
@@ -35,6 +36,8 @@ class Subscription(Entity, Base):
     collection_method: Mapped[str]
     meta: Mapped[dict[str, str]]
     created_at: Mapped[datetime]
+    due_from: Mapped[datetime | None]
+    due_revision: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class SubscriptionChange(Scoped, Base):

@@ -118,7 +118,7 @@ def create_subscription(
     record.schedule()
     names = {item.name for item in fields(record)} - {"metadata", "history"}
     values = scoped(scope, **{name: getattr(record, name) for name in names})
-    insert_new(session, Subscription, {**values, "meta": record.metadata})
+    insert_new(session, Subscription, {**values, "meta": record.metadata, "due_from": start_date})
     return get_subscription(session, scope, record.id)
 
 
@@ -158,9 +158,12 @@ def change_subscription(
 ) -> SubscriptionRecord:
     """Adds to the history of a subscription that the caller holds; a change of the end date becomes its end date."""
     append(session, scope, record.id, len(record.history), changes, actor, now)
+    # What is due may be another by now, and is worked out by whoever bills.
+    new: dict[str, Any] = {"due_from": record.start_date, "due_revision": Subscription.due_revision + 1}
     ends = [change.values["end_date"] for change in changes if "end_date" in change.values]
     if ends:
-        _set(session, scope, record.id, end_date=None if ends[-1] is None else datetime.fromisoformat(ends[-1]))
+        new["end_date"] = None if ends[-1] is None else datetime.fromisoformat(ends[-1])
+    _set(session, scope, record.id, **new)
     return get_subscription(session, scope, record.id)
 
 
@@ -234,12 +237,6 @@ def _with_histories(session: Session, rows: Sequence[Row[Any]]) -> list[tuple[Sc
         by_scope[scope_of(row)].append(row.id)
     histories = {scope: histories_of(session, scope, ids) for scope, ids in by_scope.items()}
     return [(scope_of(row), _record(row, histories[scope_of(row)].get(row.id, ()))) for row in rows]
-
-
-def entered_late(session: Session, since: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
-    """Subscriptions of all environments that were entered at `since` or later and had begun before it."""
-    rows = _columns().where(Subscription.created_at >= since, Subscription.start_date < since)
-    return _with_histories(session, session.execute(rows.order_by(Subscription.start_date, Subscription.id)).all())
 
 
 def _columns() -> Select[Any]:

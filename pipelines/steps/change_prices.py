@@ -5,7 +5,7 @@ Who did it (`actor`, a key's id) stands in the audit log.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,10 +15,11 @@ from billing.instant import format_instant
 from billing.price import revise_price
 from billing.price_version import ApplyTo, PriceStatus
 from billing.scope import Scope
-from ledger.store import audit, plans, price_changes, prices
+from ledger.store import audit, plans, price_changes, prices, subscription_dues
 from ledger.store.plans import PlanTerms
 from ledger.store.prices import PriceRecord
 from pipelines.steps.ask_mirror import ask_mirror
+from pipelines.steps.close_periods import LOOKS_BACK
 from pipelines.steps.new_price import NewPlanPrice, new_price, require_plan_terms
 
 __all__ = ["PriceChanges", "PriceOfPlan", "Timing", "add_price", "archive_price", "change_price", "with_plans"]
@@ -132,6 +133,7 @@ def _note(session: Session, scope: Scope, actor: str, action: str, price: PriceR
         "apply_to": price.apply_to.value,
     }
     audit.write(session, scope, actor, action, "price", price.id, detail, now)
+    subscription_dues.look_again_at_starts(session, scope, now - LOOKS_BACK - timedelta(days=1))
     ask_mirror(session, scope, "plan", price.plan_id, now)
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "settlements",
     "settling_invoice",
     "start_due",
+    "starts_among",
     "starts_of",
 ]
 
@@ -77,14 +78,15 @@ def starts_of(
     session: Session, start: datetime, end: datetime, now: datetime, chosen: Chosen = EVERYTHING
 ) -> BillingDay:
     """The chosen subscriptions that begin in [start, end), have begun by now, and bill something in advance then."""
+    begun = subscriptions.begun_between(session, start, min(end, now + _TICK))
+    return starts_among(session, [one for one in begun if chosen.takes_subscription(one[0], one[1].id)])
+
+
+def starts_among(session: Session, begun: Sequence[tuple[Scope, SubscriptionRecord]]) -> BillingDay:
+    """What subscriptions that have begun bill in advance at their start."""
     catalog = Catalog()
     found: list[Due] = []
     failures: list[Failure] = []
-    begun = [
-        (scope, subscription)
-        for scope, subscription in subscriptions.begun_between(session, start, min(end, now + _TICK))
-        if chosen.takes_subscription(scope, subscription.id)
-    ]
     for scope, some in groupby(sorted(begun, key=_scope_of), _scope_of):
         facts, of_scope = Facts(session, scope, catalog), list(some)
         facts.expect_starts(subscription for _, subscription in of_scope)
