@@ -214,13 +214,18 @@ def subscriptions_begun(session: Session, scope: Scope, customer_id: str, moment
     return _records(session, scope, list(session.scalars(rows.order_by(Subscription.start_date, Subscription.id))))
 
 
-def billable(session: Session, start: datetime, end: datetime) -> list[tuple[Scope, SubscriptionRecord]]:
-    """Subscriptions of all environments that may have a period ending in [start, end), oldest first.
+def billable(
+    session: Session, start: datetime, end: datetime, *, unbilled: bool = False
+) -> list[tuple[Scope, SubscriptionRecord]]:
+    """Subscriptions of all environments that may have a period ending in [start, end), oldest first; with `unbilled`
+    none that has nothing to bill by then (`subscription_dues`).
 
     Candidates only: the caller asks each for `periods_ending_in(start, end)`.
     """
     not_over = or_(Subscription.end_date.is_(None), Subscription.end_date >= start)
     rows = _columns().where(Subscription.start_date < end, not_over)
+    if unbilled:
+        rows = rows.where(Subscription.due_from < end)
     return _with_histories(session, session.execute(rows.order_by(Subscription.start_date, Subscription.id)).all())
 
 

@@ -90,13 +90,14 @@ def billing_day(
 ) -> BillingDay:
     """The chosen periods of all environments whose end e satisfies start <= e < end and e <= now.
 
-    A subscription whose periods cannot be worked out is a failure and keeps nobody else waiting.
+    A subscription whose periods cannot be worked out is a failure and keeps nobody else waiting. What waits for its
+    grace is billed by itself: then those who have been billed are not read.
     """
     invoices = _invoices(session, start, end)
     due_by = cutoff(session, chosen, now)
     found: list[Due] = []
     failures: list[Failure] = []
-    for scope, subscription in subscriptions.billable(session, start, end):
+    for scope, subscription in subscriptions.billable(session, start, end, unbilled=chosen.after_grace):
         if not chosen.takes_subscription(scope, subscription.id):
             continue
         try:

@@ -14,7 +14,8 @@ __all__ = ["EVERYTHING", "Chosen", "cutoff"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """An empty id leaves nothing out; `after_grace` leaves out periods whose environment's grace is not over yet."""
+    """An empty id leaves nothing out; `after_grace` leaves out periods whose environment's grace is not over yet, and
+    may leave out those that are billed."""
 
     tenant_id: str = ""
     environment_id: str = ""

@@ -30,7 +30,6 @@ from pipelines.steps.change_subscription import (
     resume,
     withdraw_cancellation,
 )
-from pipelines.steps.chosen import Chosen
 from pipelines.steps.close_periods import days_to_close
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.invoice_parts import starts_of
@@ -51,9 +50,10 @@ Days = dict[date, tuple[int, str]]
 def found_by_reading_all(ledger: Ledger, now: datetime) -> Days:
     """Everything to close by billing day, from every subscription and every invoice: how many, and a hash of them."""
     first = datetime.combine((now - timedelta(days=35)).date(), time.min, UTC)
-    ended = Chosen(after_grace=True)
     with ledger.read() as session:
-        found = billing_day(session, first, now + TICK, now, ended) + starts_of(session, first, now + TICK, now, ended)
+        graces = tenants.billing_graces(session)
+        ended = billing_day(session, first, now + TICK, now).open
+        starts = starts_of(session, first, now + TICK, now).open
         everybody = subscriptions.billable(session, BEGIN - timedelta(days=1000), first)
         late = [(scope, one) for scope, one in everybody if one.created_at >= first > one.start_date]
         closed = invoices.closed_periods(session, {(scope, one.id) for scope, one in late})
@@ -64,7 +64,8 @@ def found_by_reading_all(ledger: Ledger, now: datetime) -> Days:
         if (scope, one.id, period.start) not in closed
     ]
     days: defaultdict[date, list[str]] = defaultdict(list)
-    for due in (*found.open, *past):
+    over = [due for due in ended if due.period.end <= now - graces[due.scope]]
+    for due in (*over, *starts, *past):
         days[due.billed_at.date()].append(f"{due.scope.environment_id}:{due.subject}")
     return {day: (len(subjects), content_hash(sorted(subjects))[:16]) for day, subjects in days.items()}
 
