@@ -22,6 +22,9 @@ SETTINGS: dict[str, Any] = {
     "retry_factor": 3.0,
     "max_attempts": 6,
     "timeout_seconds": 10.0,
+    "calls_per_second": 0.0,
+    "endpoint_calls_per_second": 0.0,
+    "lock_objects": False,
 }
 
 
@@ -40,7 +43,17 @@ def account_id(key: str) -> str:
 
 
 def authenticate(authorization: str | None) -> tuple[str, bool]:
-    """(account id, livemode) of an Authorization header: Bearer, or Basic with the key as its user (`curl -u`).
+    """(account id, livemode) of an Authorization header, as `key_of`, for a key that is an account."""
+    key = key_of(authorization)
+    return account_id(key), is_live(key)
+
+
+def is_live(key: str) -> bool:
+    return "_live_" in key[:8]
+
+
+def key_of(authorization: str | None) -> str:
+    """The key of an Authorization header: Bearer, or Basic with the key as its user (`curl -u`).
 
     Raises 401 with Stripe's words. The key appears in no message.
     """
@@ -57,7 +70,7 @@ def authenticate(authorization: str | None) -> tuple[str, bool]:
         raise StripeError(401, message, code="secret_key_required", saved=False)
     if not KEY.fullmatch(key) or len(key) < 24:
         raise StripeError(401, "Invalid API Key provided.", saved=False)
-    return account_id(key), "_live_" in key[:8]
+    return key
 
 
 def _basic_user(value: str) -> str:

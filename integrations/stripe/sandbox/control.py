@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from integrations.stripe.sandbox import accounts, clock, events, faults, overview
+from integrations.stripe.sandbox import accounts, clock, events, faults, overview, permissions
 from integrations.stripe.sandbox.accounts import SETTINGS, Account
 from integrations.stripe.sandbox.context import Context
 from integrations.stripe.sandbox.errors import Doc, StripeError, invalid
@@ -26,6 +26,7 @@ RESET = (
     "DELETE FROM delivery_log WHERE account = ?",
     "DELETE FROM faults WHERE account = ?",
     "DELETE FROM fault_log WHERE account = ?",
+    "DELETE FROM restricted_keys WHERE account = ?",
     "UPDATE accounts SET frozen_at = NULL, clock_offset = 0, settings = '{}' WHERE id = ?",
 )
 POLL_SECONDS = 0.02
@@ -63,6 +64,7 @@ def router(service: Service) -> APIRouter:
     )
     serve("POST", "/webhook_endpoints/{ident}/roll", _roll)
     serve("GET", "/ledger", lambda ctx, body: {"ledger": overview.ledger(ctx.db, ctx.account.id, body.get("customer"))})
+    serve("POST", "/restricted_keys", _restricted_key)
     serve("POST", "/reset", _reset)
 
     @routes.post("/idle")
@@ -160,6 +162,14 @@ def _roll(ctx: Context, body: Doc) -> Doc:
     endpoint.update(_old_secret=endpoint["_secret"], _old_until=time.time() + overlap, _secret=secret)
     ctx.save(endpoint)
     return {"id": endpoint["id"], "overlap_seconds": overlap}
+
+
+def _restricted_key(ctx: Context, body: Doc) -> Doc:
+    """{"rights": {"invoice": "write", "event": "read", …}}: a new key of this account, shown once."""
+    rights = body.get("rights")
+    if not isinstance(rights, dict):
+        raise invalid("rights is an object of Stripe's names of rights and levels.", "rights")
+    return {"key": permissions.make(ctx.db, ctx.account.id, ctx.account.livemode, rights)}
 
 
 def _reset(ctx: Context, _body: Doc) -> Doc:

@@ -7,6 +7,12 @@ CREATE TABLE IF NOT EXISTS accounts (
     clock_offset REAL NOT NULL DEFAULT 0,
     settings TEXT NOT NULL DEFAULT '{}'
 );
+-- Keys themselves are never stored.
+CREATE TABLE IF NOT EXISTS restricted_keys (
+    hash TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    rights TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     account TEXT NOT NULL,

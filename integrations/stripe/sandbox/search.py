@@ -15,6 +15,9 @@ FIELDS = {
         "created", "currency", "customer", "number", "receipt_number", "status", "subscription", "total", "metadata",
     ),
     "payment_intent": ("amount", "created", "currency", "customer", "status", "metadata"),
+    "price": ("active", "currency", "lookup_key", "product", "type", "metadata"),
+    "product": ("active", "description", "name", "shippable", "url", "metadata"),
+    "subscription": ("created", "status", "metadata"),
     "charge": ("amount", "created", "currency", "customer", "status", "disputed", "refunded", "metadata"),
 }  # fmt: skip
 NUMERIC = ("created", "total", "amount")

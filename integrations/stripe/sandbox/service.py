@@ -4,14 +4,16 @@ import json
 import logging
 import sqlite3
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.stripe.sandbox import accounts, faults, idempotency, mishaps, render
+from integrations.stripe.sandbox import accounts, faults, idempotency, mishaps, permissions, render
 from integrations.stripe.sandbox.accounts import Account
 from integrations.stripe.sandbox.context import Cause, Context, new_id
 from integrations.stripe.sandbox.errors import Doc, StripeError, invalid
 from integrations.stripe.sandbox.forms import decode
+from integrations.stripe.sandbox.limits import Limits
 from integrations.stripe.sandbox.mishaps import Outcome
 from integrations.stripe.sandbox.parameters import document, read
 from integrations.stripe.sandbox.recorder import Recorder
@@ -62,6 +64,7 @@ class Service:
         self.base_url = base_url
         self.defaults = defaults
         self.running = idempotency.Running()
+        self.limits = Limits()
 
     def answer(self, target: Operation | StripeError, request: Incoming) -> Outcome:
         """Never raises: whatever goes wrong is an answer in Stripe's shape. `target` is what the path leads to, or why
@@ -69,9 +72,14 @@ class Service:
         request_id = new_id("req", 14)
         account_id: str | None = None
         try:
-            account_id, livemode = accounts.authenticate(request.headers.get("authorization"))
+            key = accounts.key_of(request.headers.get("authorization"))
             with self.store.transaction() as db:
-                account = accounts.opened(db, account_id, livemode, self.defaults)
+                restricted = permissions.find(db, key) if key.startswith("rk_") else None
+                account_id = restricted.account if restricted else accounts.account_id(key)
+                account = accounts.opened(db, account_id, accounts.is_live(key), self.defaults)
+            self.limits.admit(account.id, _endpoint(target, request), account.settings)
+            if restricted is not None:
+                permissions.check(restricted, request.method, request.path)
             outcome = self._admitted(target, request, account, request_id)
         except StripeError as error:
             outcome = Outcome(error.status, error.body(), error.headers)
@@ -100,9 +108,12 @@ class Service:
         fault = self._fault(request, account, form)
         cause = Cause(request_id, key, request.method, request.path)
         call = Call(target, account, form, request.ids, cause, keyed, fault)
-        if keyed is None:
-            return self._performed(call)
-        with self.running.claim(keyed):
+        with ExitStack() as held:
+            if keyed is not None:
+                held.enter_context(self.running.claim(keyed))
+            if account.settings["lock_objects"] and request.method != "GET":
+                for ident in request.ids.values():
+                    held.enter_context(self.limits.changing(account.id, ident))
             return self._performed(call)
 
     def _fault(self, request: Incoming, account: Account, form: Doc) -> Doc | None:
@@ -176,6 +187,10 @@ class Service:
         if "sandbox-expect-refusal" in request.headers:
             exchange["expect_refusal"] = True
         self.recorder.write(exchange)
+
+
+def _endpoint(target: Operation | StripeError, request: Incoming) -> str:
+    return target.name if isinstance(target, Operation) else f"{request.method} {request.path}"
 
 
 def _customer_of(db: sqlite3.Connection, account: Account, ids: dict[str, str]) -> str | None:

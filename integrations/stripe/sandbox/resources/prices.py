@@ -4,7 +4,7 @@ here; the other forms are kept as they were given, and checked as Stripe checks 
 from decimal import Decimal
 from typing import Any
 
-from integrations.stripe.sandbox import events, intervals, pagination, render
+from integrations.stripe.sandbox import events, intervals, pagination, render, search
 from integrations.stripe.sandbox.context import Context, given_or_none, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, invalid, refused
 from integrations.stripe.sandbox.money import currency_of, plain
@@ -96,6 +96,12 @@ def index(ctx: Context, params: Doc) -> Doc:
     if params.get("lookup_keys"):
         filters.append(("lookup_key", "in", params["lookup_keys"]))
     return pagination.page(ctx, params, "price", "/v1/prices", filters)
+
+
+@operation("GET /v1/prices/search", "price", "query page")
+def find(ctx: Context, params: Doc) -> Doc:
+    found = search.search(ctx, "price", params.get("query", ""))
+    return pagination.search_page(ctx, params, "/v1/prices/search", found)
 
 
 def _unit_amount(params: Doc) -> Decimal:

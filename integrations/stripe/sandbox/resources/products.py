@@ -1,6 +1,6 @@
 """/v1/products: what is sold, by name."""
 
-from integrations.stripe.sandbox import events, pagination
+from integrations.stripe.sandbox import events, pagination, search
 from integrations.stripe.sandbox.context import Context, given_or_none, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, refused
 from integrations.stripe.sandbox.routing import operation, retrieves
@@ -74,6 +74,12 @@ def index(ctx: Context, params: Doc) -> Doc:
     if params.get("ids"):
         filters.append(("id", "in", params["ids"]))
     return pagination.page(ctx, params, "product", "/v1/products", filters)
+
+
+@operation("GET /v1/products/search", "product", "query page")
+def find(ctx: Context, params: Doc) -> Doc:
+    found = search.search(ctx, "product", params.get("query", ""))
+    return pagination.search_page(ctx, params, "/v1/products/search", found)
 
 
 def _apply(product: Doc, params: Doc) -> None:

@@ -4,7 +4,7 @@ As much as it takes to see whether a subscription is billed here: each period ha
 finalized at once, collected as its `collection_method` says. There are no prorations, discounts or incomplete states.
 """
 
-from integrations.stripe.sandbox import events, intervals, pagination, render
+from integrations.stripe.sandbox import events, intervals, pagination, render, search
 from integrations.stripe.sandbox.context import Context, given_or_none, listing, merge_metadata, new_id
 from integrations.stripe.sandbox.errors import Doc, invalid, missing, not_served, refused
 from integrations.stripe.sandbox.resources import prices, subscription_invoices
@@ -143,6 +143,12 @@ def index(ctx: Context, params: Doc) -> Doc:
     if "price" in params:
         raise not_served("price")
     return pagination.page(ctx, params, KIND, PATH, filters)
+
+
+@operation("GET /v1/subscriptions/search", KIND, "query page")
+def find(ctx: Context, params: Doc) -> Doc:
+    found = search.search(ctx, KIND, params.get("query", ""))
+    return pagination.search_page(ctx, params, "/v1/subscriptions/search", found)
 
 
 def canceled(ctx: Context, subscription: Doc) -> None:

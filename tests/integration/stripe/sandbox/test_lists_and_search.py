@@ -131,3 +131,32 @@ def test_events_are_kept_for_thirty_days(account: Account) -> None:
     assert account.v1.events.list().data == []
     with pytest.raises(stripe.InvalidRequestError):
         account.v1.events.retrieve(event.id)
+
+
+def test_search_finds_products_prices_and_subscriptions_and_lags(account: Account) -> None:
+    account.control.clock(freeze=True)
+    metadata = {"tallyhouse_plan_id": "plan_1"}
+    product = account.v1.products.create({"name": "Pro plan", "metadata": metadata}, account.once())
+    monthly = {"currency": "usd", "unit_amount": 0, "recurring": {"interval": "month"}, "metadata": metadata}
+    price = account.v1.prices.create({**monthly, "product": product.id}, account.once())
+    mirror = account.v1.subscriptions.create(
+        {"customer": account.customer().id, "items": [{"price": price.id}], "metadata": metadata}, account.once()
+    )
+    wanted = {
+        "products": ("active:'true' AND name~'pro' AND metadata['tallyhouse_plan_id']:'plan_1'", product.id),
+        "prices": (f"product:'{product.id}' AND currency:'usd' AND type:'recurring'", price.id),
+        "subscriptions": ("status:'active' AND metadata['tallyhouse_plan_id']:'plan_1'", mirror.id),
+    }
+
+    def found() -> dict[str, list[str]]:
+        return {
+            name: [each.id for each in getattr(account.v1, name).search({"query": query}).data]
+            for name, (query, _) in wanted.items()
+        }
+
+    assert found() == {"products": [], "prices": [], "subscriptions": []}
+    account.control.clock(advance=61)
+    assert found() == {name: [ident] for name, (_, ident) in wanted.items()}
+    for name, query in (("products", "created>0"), ("prices", "active>1"), ("subscriptions", "customer:'cus_1'")):
+        with pytest.raises(stripe.InvalidRequestError):
+            getattr(account.v1, name).search({"query": query}, {"headers": {"Sandbox-Expect-Refusal": "1"}})
