@@ -36,11 +36,18 @@ class Context:
     base_url: str
     cause: Cause = Cause()
     at: float | None = None
-    """Pins the time of a background job to when it was due, so that one big step of the clock runs a whole schedule."""
+    """Pins the time of a background job to when it was due, so that one big step of the clock runs a whole schedule;
+    and of what a test clock holds to where that stands."""
+    clock: str | None = None
 
     @property
     def time(self) -> float:
         return self.account.now if self.at is None else self.at
+
+    @property
+    def account_time(self) -> float:
+        """What events and search go by: no test clock moves them."""
+        return self.account.now if self.clock is not None else self.time
 
     @property
     def now(self) -> int:
@@ -51,15 +58,15 @@ class Context:
         return "live" if self.account.livemode else "test"
 
     def add(self, doc: Doc) -> Doc:
-        store.insert(self.db, self.account.id, doc, self.time)
+        store.insert(self.db, self.account.id, doc, self.account_time)
         return doc
 
     def save(self, doc: Doc) -> None:
-        store.save(self.db, self.account.id, doc, self.time)
+        store.save(self.db, self.account.id, doc, self.account_time)
 
     def remove(self, doc: Doc) -> Doc:
         stub = {"id": doc["id"], "object": doc["object"], "deleted": True}
-        store.remove(self.db, self.account.id, stub, self.time)
+        store.remove(self.db, self.account.id, stub, self.account_time)
         return stub
 
     def get(self, object_id: str | None) -> Doc | None:
@@ -78,11 +85,15 @@ class Context:
             raise missing(kind, object_id) if param is None else missing(kind, object_id, param, 400)
         return doc
 
-    def schedule(self, kind: str, target: str, due: float) -> None:
-        """Work for the background worker once the account's clock reaches `due`."""
-        self.db.execute(
-            "INSERT INTO jobs (account, due, kind, target) VALUES (?, ?, ?, ?)", (self.account.id, due, kind, target)
-        )
+    def schedule(self, kind: str, target: str, due: float, *, clock: str | None = None) -> None:
+        """Work for the background worker once the account's clock, or the test clock of this call or given, reaches
+        `due`."""
+        work = (self.account.id, due, kind, target)
+        if held_by := clock or self.clock:
+            statement = "INSERT INTO clock_jobs (account, due, kind, target, clock) VALUES (?, ?, ?, ?, ?)"
+            self.db.execute(statement, (*work, held_by))
+        else:
+            self.db.execute("INSERT INTO jobs (account, due, kind, target) VALUES (?, ?, ?, ?)", work)
 
 
 def merge_metadata(doc: Doc, given: Any, field: str = "metadata") -> None:

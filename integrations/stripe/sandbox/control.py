@@ -17,11 +17,13 @@ from integrations.stripe.sandbox.context import Context
 from integrations.stripe.sandbox.errors import Doc, StripeError, invalid
 from integrations.stripe.sandbox.parameters import document
 from integrations.stripe.sandbox.service import Service
+from integrations.stripe.sandbox.worker import DUE_BY_CLOCK
 
 RESET = (
     "DELETE FROM objects WHERE account = ?",
     "DELETE FROM idempotency WHERE account = ?",
     "DELETE FROM jobs WHERE account = ?",
+    "DELETE FROM clock_jobs WHERE account = ?",
     "DELETE FROM deliveries WHERE account = ?",
     "DELETE FROM delivery_log WHERE account = ?",
     "DELETE FROM faults WHERE account = ?",
@@ -209,4 +211,5 @@ def _pending(service: Service, ident: str, *, retries: bool) -> Doc:
             "SELECT count(*) AS n FROM deliveries WHERE account = ? AND state = 'pending' AND attempts <= ?",
             (ident, attempts),
         ).fetchone()
-    return {"idle": due["n"] + open_["n"] == 0, "jobs": due["n"], "deliveries": open_["n"]}
+        jobs = due["n"] + (db.execute(DUE_BY_CLOCK, (ident,)).fetchone() is not None)
+    return {"idle": jobs + open_["n"] == 0, "jobs": jobs, "deliveries": open_["n"]}

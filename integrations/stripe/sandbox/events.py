@@ -24,7 +24,7 @@ def emit(ctx: Context, kind: str, doc: Doc, before: Doc | None = None) -> None:
             "id": new_id("evt"),
             "object": "event",
             "api_version": document()["version"],
-            "created": ctx.now,
+            "created": int(ctx.account_time),
             "data": data,
             "livemode": ctx.account.livemode,
             "pending_webhooks": 0,

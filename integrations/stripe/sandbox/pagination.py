@@ -34,6 +34,12 @@ def equals(params: Doc, *names: str) -> list[store.Filter]:
     return [(name, "eq", params[name]) for name in names if params.get(name) is not None]
 
 
+def of_clock(params: Doc) -> store.Filter:
+    """What a test clock holds is listed for that clock only."""
+    clock = params.get("test_clock")
+    return ("test_clock", "null", None) if clock is None else ("test_clock", "eq", clock)
+
+
 def page(ctx: Context, params: Doc, kind: str, url: str, filters: Sequence[store.Filter] = ()) -> Doc:
     """One page as Stripe answers it. Raises 400 for a cursor that names nothing, or for both cursors at once."""
     limit = limit_of(params)

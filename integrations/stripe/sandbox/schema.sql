@@ -46,6 +46,16 @@ CREATE TABLE IF NOT EXISTS jobs (
     target TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_due ON jobs (account, due);
+-- Work on objects that a test clock holds: due by that clock.
+CREATE TABLE IF NOT EXISTS clock_jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL,
+    clock TEXT NOT NULL,
+    due REAL NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS clock_jobs_by_clock ON clock_jobs (account, clock, due);
 -- Times of deliveries are wall-clock times: receivers check the signature's age against their own clock.
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.stripe.sandbox import accounts, faults, idempotency, mishaps, permissions, render
+from integrations.stripe.sandbox import accounts, bound, faults, idempotency, mishaps, permissions, render
 from integrations.stripe.sandbox.accounts import Account
 from integrations.stripe.sandbox.context import Cause, Context, new_id
 from integrations.stripe.sandbox.errors import Doc, StripeError, invalid
@@ -149,7 +149,10 @@ class Service:
         try:
             with self.store.transaction() as db:
                 account = accounts.load(db, call.account.id, self.defaults) or call.account
-                outcome = self._handled(call, Context(db, account, self.base_url, call.cause), params)
+                names = bound.named(call.form, call.ids.values()) if call.operation.kind != bound.CLOCK else ()
+                changes = call.cause.method != "GET"
+                ctx = bound.context(db, account, self.base_url, call.cause, names, changes=changes)
+                outcome = self._handled(call, ctx, params)
                 self._remember(db, call, mishaps.remembered(call.fault, outcome))
         except StripeError as error:
             if error.saved:

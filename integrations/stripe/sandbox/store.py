@@ -33,6 +33,7 @@ FIELDS = {
     "lookup_key": "json_extract(doc, '$.lookup_key')",
     "number": "json_extract(doc, '$.number')",
     "type": "json_extract(doc, '$.type')",
+    "test_clock": "json_extract(doc, '$.test_clock')",
     "url": "json_extract(doc, '$.url')",
     "due_date": "json_extract(doc, '$.due_date')",
     "id": "id",

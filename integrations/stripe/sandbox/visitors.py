@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from integrations.stripe.sandbox import accounts, card_form, checkout, render, store
-from integrations.stripe.sandbox.context import Context
+from integrations.stripe.sandbox import accounts, bound, card_form, checkout, render, store
+from integrations.stripe.sandbox.context import Cause, Context
 from integrations.stripe.sandbox.errors import Doc, StripeError, missing
 from integrations.stripe.sandbox.resources import collection, lines, payments
 from integrations.stripe.sandbox.service import Service
@@ -19,7 +19,7 @@ def visit(service: Service, kind: str, ident: str, act: Callable[[Context, Doc],
         account = accounts.load(db, owner, service.defaults) if owner else None
         if account is None:
             raise missing(kind, ident)
-        ctx = Context(db, account, service.base_url)
+        ctx = bound.context(db, account, service.base_url, Cause(), [ident])
         try:
             result = act(ctx, ctx.load(kind, ident))
         except StripeError as error:

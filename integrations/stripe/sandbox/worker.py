@@ -16,6 +16,17 @@ logger = logging.getLogger("stripe_sandbox")
 Job = Callable[[Context, str], None]
 JOBS: dict[str, Job] = {}
 IDLE_SECONDS = 1.0
+DUE = "SELECT * FROM jobs WHERE account = ? AND due <= ? ORDER BY due, id LIMIT 1"
+# A clock that advances has reached nothing yet and lets everything up to its target happen; it is ready after all that.
+DUE_BY_CLOCK = """
+    SELECT waiting.* FROM clock_jobs AS waiting
+    JOIN objects ON objects.account = waiting.account AND objects.id = waiting.clock
+    WHERE waiting.account = ? AND waiting.due <= coalesce(
+        json_extract(objects.doc, '$.status_details.advancing.target_frozen_time'),
+        json_extract(objects.doc, '$.frozen_time')
+    )
+    ORDER BY waiting.due, waiting.kind = 'test_clock.ready', waiting.id LIMIT 1
+"""
 
 
 def job(kind: str) -> Callable[[Job], Job]:
@@ -79,24 +90,24 @@ class Worker:
 
     def _run_one(self, only: str | None) -> bool:
         with self.store.transaction() as db:
-            for row in db.execute("SELECT DISTINCT account FROM jobs").fetchall():
+            for row in db.execute("SELECT account FROM jobs UNION SELECT account FROM clock_jobs").fetchall():
                 account = accounts.load(db, row["account"], self.defaults)
                 if account is None or (only and account.id != only):
                     continue
-                due = db.execute(
-                    "SELECT * FROM jobs WHERE account = ? AND due <= ? ORDER BY due, id LIMIT 1",
-                    (account.id, account.now),
-                ).fetchone()
-                if due is not None:
+                if due := db.execute(DUE, (account.id, account.now)).fetchone():
                     db.execute("DELETE FROM jobs WHERE id = ?", (due["id"],))
-                    self._run(db, account, due)
+                    self._run(db, account, due, None)
+                    return True
+                if due := db.execute(DUE_BY_CLOCK, (account.id,)).fetchone():
+                    db.execute("DELETE FROM clock_jobs WHERE id = ?", (due["id"],))
+                    self._run(db, account, due, due["clock"])
                     return True
         return False
 
-    def _run(self, db: sqlite3.Connection, account: accounts.Account, due: sqlite3.Row) -> None:
+    def _run(self, db: sqlite3.Connection, account: accounts.Account, due: sqlite3.Row, clock: str | None) -> None:
         db.execute("SAVEPOINT job")
         try:
-            JOBS[due["kind"]](Context(db, account, self.base_url, at=due["due"]), due["target"])
+            JOBS[due["kind"]](Context(db, account, self.base_url, at=due["due"], clock=clock), due["target"])
         except Exception:
             # A job that fails is a bug of the sandbox: it is logged and dropped, the others go on.
             logger.exception("job %s of %s failed", due["kind"], due["target"])

@@ -8,7 +8,7 @@ MODULES = (
     "account", "balance_transactions", "charges", "checkout_sessions", "coupons", "credit_notes", "customers",
     "disputes", "events", "invoice_lines", "invoice_moves", "invoice_payments", "invoiceitems", "invoices",
     "payment_intents", "payment_methods", "prices", "products", "refunds", "setup_intents", "subscriptions", "taxes",
-    "webhook_endpoints",
+    "test_clocks", "webhook_endpoints",
 )  # fmt: skip
 
 

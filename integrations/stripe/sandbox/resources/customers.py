@@ -3,8 +3,9 @@
 from typing import Any
 
 from integrations.stripe.sandbox import events, pagination, search
+from integrations.stripe.sandbox.bound import CLOCK
 from integrations.stripe.sandbox.context import ALPHABET, Context, given_or_none, merge_metadata, new_id
-from integrations.stripe.sandbox.errors import Doc, invalid
+from integrations.stripe.sandbox.errors import Doc, invalid, refused
 from integrations.stripe.sandbox.resources import balances, payment_methods, subscriptions
 from integrations.stripe.sandbox.routing import operation, retrieves
 
@@ -15,13 +16,19 @@ FIELDS = (
 )
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 PREFIX_LENGTH = 8
+MOST_PER_CLOCK = 3
 
 retrieves("/v1/customers/{customer}", "customer", deleted=True)
 
 
-@operation("POST /v1/customers", "customer", FIELDS)
+@operation("POST /v1/customers", "customer", f"test_clock {FIELDS}")
 def create(ctx: Context, params: Doc) -> Doc:
     ident = new_id("cus", 14)
+    clock = params.get("test_clock")
+    if clock is not None:
+        ctx.load(CLOCK, clock, "test_clock")
+        if ctx.count("customer", ("test_clock", "eq", clock)) >= MOST_PER_CLOCK:
+            raise refused(f"A test clock holds at most {MOST_PER_CLOCK} customers.", param="test_clock")
     customer: Doc = {
         "id": ident,
         "object": "customer",
@@ -50,7 +57,7 @@ def create(ctx: Context, params: Doc) -> Doc:
         "preferred_locales": [],
         "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
+        "test_clock": clock,
         "_balances": {},
     }
     ctx.add(customer)
@@ -87,9 +94,10 @@ def delete(ctx: Context, _params: Doc, customer_id: str) -> Doc:
     return ctx.remove(customer)
 
 
-@operation("GET /v1/customers", "customer", "created email")
+@operation("GET /v1/customers", "customer", "created email test_clock")
 def index(ctx: Context, params: Doc) -> Doc:
-    return pagination.page(ctx, params, "customer", "/v1/customers", pagination.equals(params, "email"))
+    filters = [*pagination.equals(params, "email"), pagination.of_clock(params)]
+    return pagination.page(ctx, params, "customer", "/v1/customers", filters)
 
 
 @operation("GET /v1/customers/search", "customer", "query page")

@@ -103,7 +103,7 @@ def create(ctx: Context, params: Doc, also: Doc | None = None) -> Doc:
         },
         "subtotal": 0,
         "subtotal_excluding_tax": 0,
-        "test_clock": None,
+        "test_clock": customer["test_clock"],
         "total": 0,
         "total_discount_amounts": [],
         "total_excluding_tax": 0,

@@ -85,7 +85,7 @@ def create(ctx: Context, params: Doc) -> Doc:
         "schedule": None,
         "start_date": ctx.now,
         "status": "active",
-        "test_clock": None,
+        "test_clock": customer["test_clock"],
         "transfer_data": None,
         "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
@@ -128,9 +128,11 @@ def cancel(ctx: Context, params: Doc, ident: str) -> Doc:
     return subscription
 
 
-@operation(f"GET {PATH}", KIND, "created customer price status collection_method")
+@operation(f"GET {PATH}", KIND, "created customer price status collection_method test_clock")
 def index(ctx: Context, params: Doc) -> Doc:
     filters = pagination.equals(params, "customer", "collection_method")
+    if "customer" not in params:
+        filters.append(pagination.of_clock(params))
     match params.get("status"):
         case None:
             filters.append(("status", "in", ["active", "trialing", "past_due"]))
