@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from billing.errors import Unavailable
 from warehouse_sql.errors import translated
 from warehouse_sql.load import parameters, sql
+from warehouse_sql.memory import Memory
 from warehouse_sql.retry import READS, Retry
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_REMEMBERED = 256
 
 
 class Warehouse:
@@ -56,6 +58,7 @@ class Warehouse:
         self.url = url
         self.user = user
         self.database = database
+        self.memory = Memory(_MOST_REMEMBERED)
         self._password = password
         self._connect_timeout_seconds = connect_timeout_seconds
         self._read_timeout_seconds = read_timeout_seconds

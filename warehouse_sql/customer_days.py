@@ -1,7 +1,7 @@
 """Adds the days of a few customers up to windows: what the engine does for many of them, without asking it again.
 
 An answer about one customer is made of some dozen rows. A statement that adds them up takes the engine longer to plan
-than to run, so they come with the facts that say which of them hold (`days.read_days`).
+than to run, so they come with the facts that say which of them hold (`known_days.read_days`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from billing.exact import EXACT, canonical
 from billing.meter import AggregationType, Meter
-from warehouse_sql.days import CountedDay
 from warehouse_sql.instants import to_micros
+from warehouse_sql.known_days import CountedDay
 
 __all__ = ["MOST_CUSTOMERS", "add_days_up", "can_add_days_up"]
 

@@ -8,73 +8,17 @@ never depends on when rollups were made (promise U1).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from time import perf_counter
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
 
 from warehouse_sql.client import Warehouse
-from warehouse_sql.instants import EPOCH, FAR_FUTURE, MICROSECOND, days_of, from_micros, hour_of, hour_text, to_micros
+from warehouse_sql.instants import FAR_FUTURE, MICROSECOND, days_of, from_micros, hour_of, hour_text
+from warehouse_sql.known_days import CountedDay, KnownDays, read_days
 
 # A day of which this many hours hold a window's edge is read from the events as a whole.
 _EDGES_OF_A_RAW_DAY: Final = 12
-# On a cluster one server's clock is behind another's, and its rows come later.
-_SETTLED: Final = timedelta(seconds=5)
-_MOST_COUNTED: Final = 10_000
-
-
-class CountedDay(NamedTuple):
-    """What one build counted for a customer, a UTC day and texts of the meter's groups; `number` is the lowest, highest
-    or latest value where that is the aggregation, else the sum.
-    """
-
-    customer_id: str
-    day: date
-    build: int
-    groups: Sequence[str]
-    matched: int
-    usable: int
-    number: Decimal
-    fingerprint: int
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentBuild:
-    """The rollup of one meter and day that is read now: it holds what was received up to `watermark`, and leaves out
-    what was superseded before `started_at`. Its hours were added up by day before `days_since`, or never.
-    """
-
-    build: int
-    watermark: datetime
-    started_at: datetime
-    days_since: datetime | None
-
-
-@dataclass(slots=True)
-class KnownDays:
-    """When each day's last event arrived and was superseded, and its rollup; a day is missing where there is none.
-
-    `counted` are the days of the customers that were asked for, in every build that had been switched to by
-    `counted_since`; None where nothing was asked for, or there are too many.
-    """
-
-    now_us: int = 0
-    arrived_us: dict[date, int] = field(default_factory=dict)
-    superseded_us: dict[date, int] = field(default_factory=dict)
-    built: dict[date, CurrentBuild] = field(default_factory=dict)
-    counted: list[CountedDay] | None = None
-    counted_since: datetime = EPOCH
-
-    def is_clean(self, day: date, until: datetime) -> bool:
-        """Whether the day's rollup holds every event that was received up to `until`, and no other."""
-        current = self.built.get(day)
-        return (
-            current is not None
-            and self.arrived_us.get(day, 0) <= to_micros(min(current.watermark, until))
-            and self.superseded_us.get(day, 0) <= to_micros(current.started_at)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,42 +108,6 @@ def _counted(builds: dict[date, int], known: KnownDays) -> Sequence[CountedDay] 
     if known.counted is None or any((known.built[day].days_since or since) >= since for day in builds):
         return None
     return [one for one in known.counted if builds[one.day] == one.build]
-
-
-def read_days(
-    warehouse: Warehouse, meter: dict[str, Any], first_day: date, last_day: date, customer_ids: Sequence[str] = ()
-) -> KnownDays:
-    """What is known of a meter's days, and what those of some customers counted; `meter` is `meter_params(…)`."""
-    names = ("tenant_id", "environment_id", "event_name", "meter_id", "meter_version", "aggregation")
-    asked = {**{name: meter[name] for name in names}, "first_day": first_day, "last_day": last_day}
-    if not customer_ids:
-        return _known(warehouse, asked)
-    counting = {**asked, "customer_ids": list(customer_ids), "row_limit": _MOST_COUNTED + 1}
-    began = perf_counter()
-    counted = warehouse.columns_beside("queries/customer_days", counting)
-    known = _known(warehouse, asked)
-    # By the engine's clock the counting began no earlier than this: its time was taken since, and told by now.
-    known.counted_since = from_micros(known.now_us) - timedelta(seconds=perf_counter() - began) - _SETTLED
-    rows = [CountedDay(*row) for row in zip(*counted().values(), strict=True)]
-    known.counted = rows if len(rows) <= _MOST_COUNTED else None
-    return known
-
-
-def _known(warehouse: Warehouse, asked: Mapping[str, Any]) -> KnownDays:
-    known = KnownDays()
-    found = warehouse.columns("queries/usage_days", asked)
-    for fact, day, at_us, build, started_us, switched_us in zip(*found.values(), strict=True):
-        match fact:
-            case "asked":
-                known.now_us = at_us
-            case "arrived":
-                known.arrived_us[day] = at_us
-            case "superseded":
-                known.superseded_us[day] = at_us
-            case "built":
-                since = from_micros(switched_us) if switched_us else None
-                known.built[day] = CurrentBuild(build, from_micros(at_us), from_micros(started_us), since)
-    return known
 
 
 def hour_range(start: datetime, end: datetime) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import msgspec
 from billing.meter import AggregationType, Meter
 from billing.scope import Scope
 from warehouse_sql.client import Warehouse
-from warehouse_sql.days import CurrentBuild, read_days
 from warehouse_sql.instants import EPOCH, to_micros
+from warehouse_sql.known_days import CurrentBuild, read_days
 from warehouse_sql.meters import meter_params
 from warehouse_sql.reconcile import supersede_duplicates
 

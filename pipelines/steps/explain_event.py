@@ -23,8 +23,8 @@ from pipelines.steps.correct_event import amendment_identity, event_key
 from pipelines.steps.plan_prices import Catalog
 from warehouse_sql.client import Warehouse
 from warehouse_sql.conflicts import Difference, differences
-from warehouse_sql.days import CurrentBuild
 from warehouse_sql.event_log import EventStatus, StoredEvent, identities_of, received_events
+from warehouse_sql.known_days import CurrentBuild
 from warehouse_sql.readings import Reading, read_event
 from warehouse_sql.reconcile import reconciled_watermark
 from warehouse_sql.rollups import current_build

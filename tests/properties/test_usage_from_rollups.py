@@ -228,7 +228,7 @@ def metering(warehouse_server: WarehouseProcess) -> Iterator[Warehouse]:
         pytest.MonkeyPatch.context() as patch,
     ):
         # One server has one clock: then the days of a build may be read with the facts as soon as it is switched to.
-        patch.setattr("warehouse_sql.days._SETTLED", timedelta(0))
+        patch.setattr("warehouse_sql.known_days._SETTLED", timedelta(0))
         migrate(client)
         yield client
 

@@ -265,7 +265,7 @@ def test_a_few_customers_days_come_with_the_facts_once_their_build_is_certain_to
     assert values(read_usage(metering, january(scope)).rows) == ["3.5"]
     assert set(asked) == facts | {"queries/usage_from_rollups"}, "the build is a moment old"
 
-    monkeypatch.setattr("warehouse_sql.days._SETTLED", timedelta(0))
+    monkeypatch.setattr("warehouse_sql.known_days._SETTLED", timedelta(0))
     asked.clear()
     assert values(read_usage(metering, january(scope)).rows) == ["3.5"]
     assert set(asked) == facts

@@ -9,8 +9,8 @@ import pytest
 
 from billing.meter import Aggregation, AggregationType, Meter
 from warehouse_sql.customer_days import add_days_up, can_add_days_up
-from warehouse_sql.days import CountedDay
 from warehouse_sql.instants import to_micros
+from warehouse_sql.known_days import CountedDay
 
 STARTS = [datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)]
 END = datetime(2026, 1, 9, tzinfo=UTC)
