@@ -61,6 +61,7 @@ class BilledCase:
     case: Body
     name: str
     ids: dict[str, str] = field(default_factory=dict)
+    adjusted: dict[str, str] = field(default_factory=dict)
     scope: Scope = field(init=False)
     subscription_id: str = field(init=False)
 
@@ -78,7 +79,9 @@ class BilledCase:
         return {given: own for own, given in self.ids.items()}
 
     def key_of(self, line: LineRecord) -> str:
-        """The line's key with the price's id in the case."""
+        """The line's key with the price's id in the case; that of an adjustment stands in `adjusted`."""
+        if line.is_adjustment:
+            return self.adjusted[line.key.partition(":")[2]]
         price_id = line.price_id or ""
         return line.key.replace(price_id, self.names()[price_id])
 
@@ -139,8 +142,14 @@ class BilledCase:
 
     def invoices(self) -> list[InvoiceRecord]:
         """In the order in which they fall due."""
+        found: list[InvoiceRecord] = []
+        cursor: str | None = None
         with self.ledger.read() as session:
-            found = invoices.list_invoices(session, self.scope, limit=100).items
+            while True:
+                page = invoices.list_invoices(session, self.scope, cursor=cursor, limit=100)
+                found, cursor = [*found, *page.items], page.next_cursor
+                if cursor is None:
+                    break
         return sorted(found, key=lambda invoice: (invoice.billed_at, invoice.id))
 
     def _add_feature(self, session: Session, feature: str, counted: str, now: datetime) -> None:

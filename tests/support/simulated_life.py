@@ -17,17 +17,20 @@ import dagster as dg
 
 from billing.errors import Conflict
 from billing.invoice import InvoiceStatus
+from billing.line_adjustment import Treatment
 from billing.money import from_minor, to_minor
 from ingestion.amendment import Amendment
 from ingestion.event import Event
 from ingestion.writer import EventWriter
+from ledger.store import tenants
 from ledger.store.invoices import InvoiceRecord
 from pipelines.definitions import defs
+from pipelines.resources import Tally
 from pipelines.sensors import close_periods, usage_follows_events
 from pipelines.steps.change_prices import PriceChanges, Timing, change_price
 from pipelines.steps.chosen import Chosen
 from pipelines.steps.correct_event import amend_event, void_event
-from pipelines.steps.credit_invoice import NewCreditNote, issue_note
+from pipelines.steps.credit_invoice import NewCreditNote, issue_note, preview_note
 from pipelines.steps.expected_quantities import Expected
 from tests.integration.pipelines.stage import Stage, metadata_of
 from tests.support.billed_case import BilledCase
@@ -71,8 +74,9 @@ class Repriced:
 
 @dataclass(frozen=True)
 class Note:
-    """A credit note: over an amount, or over all that was left."""
+    """A credit note that was asked for after a tick: over an amount, or over all that was left."""
 
+    at: datetime
     note_id: str
     invoice_id: str
     amount: Decimal | None
@@ -80,13 +84,15 @@ class Note:
 
 @dataclass
 class Customer:
-    """One contract with its life: what is still to come, and what became of it."""
+    """One contract with its life: what is still to come, and what became of it. `stood` has the events as they stood
+    after each tick."""
 
     billed: BilledCase
     arrivals: list[Arrival]
     corrections: list[Correction]
     prices: list[Repriced]
     counted: dict[str, Body] = field(default_factory=dict)
+    stood: dict[datetime, list[Body]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     written: int = 0
     corrected: int = 0
@@ -101,12 +107,15 @@ def a_customer(
     r: random.Random, stage: Stage, name: str, until: datetime, events_a_day: float, late: float = 0
 ) -> Customer:
     """A random contract, with events and changes up to `until` at the latest; such a share of the events comes `late`,
-    by weeks. With late events there are no coupons: what they leave of an adjustment has rules of its own."""
+    by weeks, and each environment has that billed in a way of its own."""
     case = contract(r) | {"usage": []}
     case |= _terms(r, case)
     if late:
-        case.pop("discounts", None)
+        case["late_events"] = r.choice([*Treatment]).value
     customer = Customer(BilledCase(stage.ledger, case, name), [], [], list(_price_changes(r, case, until)))
+    if late:
+        with stage.ledger.begin() as session:
+            tenants.set_late_events(session, customer.billed.scope, Treatment(case["late_events"]))
     start = instant(case["subscription"]["start"])
     seconds = int((until - start).total_seconds())
     for number in range(int((until - start) / DAY * events_a_day)):
@@ -195,6 +204,7 @@ class Life:
         since, self.stage.now = self.stage.now, now
         for customer in self.customers:
             self._write(customer, since, now)
+            customer.stood[now] = list(customer.counted.values())
         self._automation()
 
     def _write(self, customer: Customer, since: datetime, now: datetime) -> None:
@@ -241,9 +251,10 @@ class Life:
             customer.refused += 1
 
     def _automation(self) -> None:
-        """What each sensor asks for is run, in this process."""
+        """What each sensor asks for is run, in this process, and the hourly look for late events."""
         tally = replace(self.stage.tally, expected=_ANYTHING_IS_EXPECTED)
         repository = defs.get_repository_def()
+        self._look(tally)
         for sensor in (usage_follows_events, close_periods):
             context = dg.build_sensor_context(
                 instance=self.stage.instance,
@@ -268,6 +279,17 @@ class Life:
                     finalized = metadata_of(done, "finalized_invoices")
                     assert (finalized["held"], finalized["failed"]) == (0, 0), finalized
 
+    def _look(self, tally: Tally) -> None:
+        done = defs.resolve_job_def("late_events").execute_in_process(
+            instance=self.stage.instance,
+            resources={"tally": tally},
+            partition_key=self.stage.now.date().isoformat(),
+            raise_on_error=False,
+        )
+        self.runs += 1
+        assert done.success, done
+        assert metadata_of(done, "late_adjustments")["failed"] == 0
+
     def credit_some(self, share: float) -> None:
         """Some customers get something back of a final invoice."""
         for customer in self.customers:
@@ -280,21 +302,25 @@ class Life:
         if not fit:
             return
         invoice = self.r.choice(fit)
-        left = invoice.total - invoice.amount_credited
+        with ledger.read() as session:
+            try:
+                left = preview_note(session, scope, NewCreditNote(invoice.id, "out of order")).total
+            except Conflict as error:
+                if error.code != "nothing_left":
+                    raise
+                # A settlement has given back what notes have left.
+                return
         amount = None
         if self.r.random() < 0.6:
             amount = from_minor(self.r.randint(1, to_minor(left, invoice.currency)), invoice.currency)
         with ledger.begin() as session:
             wanted = NewCreditNote(invoice.id, "out of order", amount)
             made = issue_note(session, scope, wanted, "tests", self.stage.now)
-        customer.notes.append(Note(made.id, invoice.id, amount))
+        customer.notes.append(Note(self.stage.now, made.id, invoice.id, amount))
 
 
 def _may_be_credited(invoice: InvoiceRecord) -> bool:
-    """What credit has paid would go back to it; an advance is settled by rules of its own."""
-    plain = invoice.status is InvoiceStatus.FINALIZED and invoice.credits_applied == 0
-    in_advance = any("~" in line.key for line in invoice.lines)
-    return plain and not in_advance and invoice.total > invoice.amount_credited
+    return invoice.status is InvoiceStatus.FINALIZED and invoice.total > invoice.amount_credited
 
 
 def _between(items: Iterable[T], since: datetime, now: datetime) -> list[T]:

@@ -33,8 +33,13 @@ def spread(whole: Fraction, amounts: Sequence[Fraction], places: int) -> list[Fr
 
 
 def discountable(lines: list[Line]) -> list[Line]:
-    """All lines but those that give back some of an advance: what coupons did to it is in them already."""
-    return [line for line in lines if not (line.key.endswith("~true_up") and line.amount < 0)]
+    """All lines but those that give back some of an advance or adjust an earlier invoice: what coupons did to these is
+    in them already."""
+    return [
+        line
+        for line in lines
+        if not (line.key.endswith("~true_up") and line.amount < 0) and not line.key.startswith("adjustment ")
+    ]
 
 
 def apply_discounts(lines: list[Line], discounts: list[Body], currency: str, places: int) -> list[tuple[str, Fraction]]:

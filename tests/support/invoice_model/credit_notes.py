@@ -3,7 +3,7 @@
 What is left of an invoice is what each line says, its discounts taken off, less what notes before took back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -58,9 +58,44 @@ def credit(left: list[Left], amount: Fraction | None, places: int) -> list[NoteL
         net, *on_top = shares(gross, [abs(line.net), *(abs(line.taxes[tax]) for tax in top)], places)
         taxes = dict(zip(top, on_top, strict=True))
         for tax in line.taxes.keys() - line.on_top:
-            taxes[tax] = shares(line.taxes[tax], [abs(net), abs(line.net - net)], places)[0]
+            taxes[tax] = _along(line.taxes[tax], net, line.net, places)
         note.append(NoteLine(line.key, gross, net, taxes))
-        line.net -= net
-        for tax, part in taxes.items():
-            line.taxes[tax] -= part
+        _take(line, net, taxes)
     return note
+
+
+def credit_nets(left: list[Left], nets: Mapping[int, Fraction], places: int) -> list[NoteLine] | None:
+    """A note over amounts without taxes on top, by the line's place; the taxes go along. None where one of them is more
+    than is left of its line, or all of them more than is left of the invoice."""
+    if any(net > left[place].net for place, net in nets.items()):
+        return None
+    note = []
+    for place, line in enumerate(left):
+        net = nets.get(place)
+        if net is None:
+            continue
+        taxes = {tax: _along(amount, net, line.net, places) for tax, amount in line.taxes.items()}
+        gross = net + sum((taxes[tax] for tax in line.on_top), Fraction(0))
+        note.append(NoteLine(line.key, gross, net, taxes))
+    if sum((part.amount for part in note), Fraction(0)) > sum((line.gross for line in left), Fraction(0)):
+        return None
+    for place, part in zip(sorted(nets), note, strict=True):
+        _take(left[place], part.net, part.taxes)
+    return note
+
+
+def settle_elsewhere(left: list[Left], net: Fraction, places: int) -> None:
+    """What a settlement has given back of lines, without taxes on top, is not left: spread by what is left of each."""
+    for line, part in zip(left, spread(net, [line.net for line in left], places), strict=True):
+        _take(line, part, {tax: _along(amount, part, line.net, places) for tax, amount in line.taxes.items()})
+
+
+def _along(tax: Fraction, net: Fraction, whole: Fraction, places: int) -> Fraction:
+    """The part of a tax that goes along with so much of a net."""
+    return shares(tax, [abs(net), abs(whole - net)], places)[0] if tax else tax
+
+
+def _take(line: Left, net: Fraction, taxes: Mapping[str, Fraction]) -> None:
+    line.net -= net
+    for tax, part in taxes.items():
+        line.taxes[tax] -= part

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 
 from tests.support.invoice_model.adjustments import (
     apply_credits,
@@ -16,7 +17,7 @@ from tests.support.invoice_model.adjustments import (
     in_scope,
 )
 from tests.support.invoice_model.lines import Line, lines, true_ups
-from tests.support.invoice_model.periods import Body, Span, end_of, grid_periods, instant, known, segments
+from tests.support.invoice_model.periods import Body, Segment, Span, end_of, grid_periods, instant, known, segments
 from tests.support.price_model import EXPONENTS
 
 
@@ -30,6 +31,11 @@ class Invoice:
     taxes: list[tuple[str, Fraction]] = field(default_factory=list)
     credits: list[tuple[str, Fraction]] = field(default_factory=list)
     priced_at: datetime | None = None
+    # What its usage and arrears come to for other events: the first lines of it, in their order.
+    rate: Callable[[Body], list[Line]] = lambda case: []
+    coupons: list[Body] = field(default_factory=list)
+    # What credit notes gave back of each of the credits.
+    returned: dict[int, Fraction] = field(default_factory=dict)
 
     @property
     def subtotal(self) -> Fraction:
@@ -70,6 +76,7 @@ def unadjusted(
     priced_at: Callable[[datetime], datetime] = lambda due: due,
     adjust: Callable[[Invoice], object] = lambda invoice: invoice,
     looks: Iterable[datetime] = (),
+    known_at: Callable[[datetime], Body] | None = None,
 ) -> list[Invoice]:
     """Every invoice that falls due by `until`, each priced at `priced_at` of the moment when it falls due.
 
@@ -77,7 +84,8 @@ def unadjusted(
     are later moments at which something may be, as long as the period is open and the start no more than 35 days ago.
     The invoice of a period is due when the period ends, which is the subscription's end where that comes first; it
     holds the period's usage and arrears, what the advance was wrong by, and the next period's advance. `adjust` is told
-    each of them before the next one is made.
+    each of them before the next one is made. `known_at` is asked for the case with the usage known at a moment, right
+    before an invoice is made then.
     """
     subscription, history = case["subscription"], case.get("history", [])
     start = instant(subscription["start"])
@@ -100,12 +108,17 @@ def unadjusted(
             return found
         now = priced_at(period.end)
         cut = segments(subscription, known(history, now), grid)
-        made = lines(case, cut, grid, advance=False)
+        rate = partial(_arrears, cut, grid)
+        made = rate(case if known_at is None else known_at(now))
         made += true_ups(lines(case, cut, grid, advance=True), billed, period, EXPONENTS[case["currency"]])
         grid = next(periods)
         billed = advance_lines(case, grid, now)
-        found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed], priced_at=now))
+        found.append(Invoice("subscription_cycle", period, period.end, [*made, *billed], priced_at=now, rate=rate))
         adjust(found[-1])
+
+
+def _arrears(cut: list[Segment], grid: Span, case: Body) -> list[Line]:
+    return lines(case, cut, grid, advance=False)
 
 
 def _is_recent(start: datetime, look: datetime) -> bool:
@@ -118,6 +131,7 @@ def adjusted(case: Body, invoice: Invoice, discounts: list[Body], at: datetime |
     final, or falls due."""
     currency = case["currency"]
     places = EXPONENTS[currency]
+    invoice.coupons = discounts
     invoice.discounts = apply_discounts(invoice.lines, discounts, currency, places)
     rates = [] if case.get("tax_exempt") else case.get("tax_rates", [])
     invoice.taxes = apply_taxes(invoice.lines, rates, places)

@@ -23,6 +23,8 @@ class Line:
     amount: Fraction
     rows: list[Row] = field(default_factory=list)
     discount: Fraction = Fraction(0)
+    # What credit notes gave back of the rest before the line's period was settled; of lines in advance.
+    credited: Fraction = Fraction(0)
     tax: Fraction = Fraction(0)
     inclusive_tax: Fraction = Fraction(0)
     discounts: dict[str, Fraction] = field(default_factory=dict)
@@ -189,7 +191,8 @@ def lines(case: Body, found: list[Segment], grid: Span, *, advance: bool) -> lis
 
 def true_ups(due: list[Line], billed: list[Line], grid: Span, places: int) -> list[Line]:
     """Per advance price one line with due - billed where the two differ: due by the history as it now stands. What is
-    given back is less by the share of it that coupons had taken off, rounded once."""
+    given back is less by the share of it that coupons had taken off, rounded once, and then by what credit notes have
+    given back already, but never less than nothing."""
     made = []
     for price_id in dict.fromkeys(line.price_id for line in (*due, *billed)):
         paid_for = [line for line in billed if line.price_id == price_id]
@@ -199,5 +202,7 @@ def true_ups(due: list[Line], billed: list[Line], grid: Span, places: int) -> li
             taken_off = sum((line.discount for line in paid_for), Fraction(0))
             kept = rounded(taken_off * -difference / gross, places) if difference < 0 else Fraction(0)
             amount = difference + kept
+            if amount < 0:
+                amount = min(Fraction(0), amount + sum((line.credited for line in paid_for), Fraction(0)))
             made.append(Line(f"{price_id}~true_up", price_id, grid, Fraction(1), amount, amount))
     return made
