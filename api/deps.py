@@ -27,6 +27,7 @@ from ledger.secretbox import SecretBox
 from ledger.store import connections
 from pipelines.steps.apply_corrections import apply_corrections
 from pipelines.steps.connections import PROVIDER, Gateways, Link
+from pipelines.steps.request_rerate import rate_next
 from pipelines.steps.stripe_backlog import overdue_work
 from pipelines.steps.stripe_sweep import sweep
 from settings import Settings
@@ -91,8 +92,8 @@ class Deps:
         return self.gateways.active(scope) if connected else None
 
     def _work_off(self) -> int:
-        """A bounded round over corrections, the inbox and the outbox; returns how much of it got done."""
-        return self._finish_corrections() + self._sweep()
+        """A bounded round over corrections, the inbox, the outbox and ratings; returns how much of it got done."""
+        return self._finish_corrections() + self._sweep() + self._rate_again()
 
     def _finish_corrections(self) -> int:
         """Those whose request has died: the others finish their own."""
@@ -108,6 +109,13 @@ class Deps:
             return 0
         swept = sweep(self.ledger, self.gateways, self.clock(), limit=_AT_ONCE)
         return swept.webhooks.processed + swept.webhooks.ignored + swept.done
+
+    def _rate_again(self) -> int:
+        """The next invoices of a rating that an environment has asked for."""
+        try:
+            return rate_next(self.ledger, self.warehouse, self.clock())
+        except Unavailable:
+            return 0
 
     def start(self) -> None:
         """Begin what goes on beside the requests. Called in the event loop."""

@@ -69,6 +69,7 @@ _HINTS = {
     "invoice_not_found": "GET /api/v1/invoices lists what exists.",
     "payment_not_found": "GET /api/v1/payments lists what exists.",
     "run_not_found": "GET /api/v1/runs lists what exists.",
+    "rerate_not_found": "GET /api/v1/rerates lists what exists.",
     "connection_not_found": "Create one with POST /api/v1/connections, or list them with GET /api/v1/connections.",
 }
 

@@ -49,6 +49,7 @@ _TAGS = [
     ("Invoices", "What is owed, line by line."),
     ("Credit notes", "What of a finalized invoice is taken back."),
     ("Late events", "What came after the invoice of its time was final."),
+    ("Rating again", "What final periods come to by the events of today or by other prices."),
     ("Payments", "Saved cards and money that moved."),
     ("Runs", "Usage and billing done again, for any days."),
     ("Webhooks", "Where Stripe reports."),

@@ -1,4 +1,4 @@
-"""One background thread that works off the inbox, the outbox and corrections of events that were cut off.
+"""One background thread that works off the inbox, the outbox, ratings, and corrections of events that were cut off.
 
 It only makes things prompt. Everything that it does is in the ledger first, claimed under a lease there, and repeated
 by the scheduled sweep; so this thread may stop or die at any moment.

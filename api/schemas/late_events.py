@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from api.schemas.common import CustomerRef, DecimalOut, Instant, Listing, Model
+from api.schemas.common import CustomerRef, DecimalOut, Instant, Listing, Model, any_case
 from api.schemas.paging import Paging
 from pipelines.steps import list_late_events as listing
 from pipelines.steps.list_late_events import LateOutcome, MissedEvent
@@ -20,10 +20,18 @@ class LateEventFilters(Paging):
     subscription_id: _Id | None = None
     invoice_id: _Id | None = Field(default=None, description="The invoice that the event missed.")
     since: Instant | None = Field(default=None, description="Received then or later.")
+    outcome: Annotated[list[Annotated[LateOutcome, any_case()]], Field(max_length=7)] = Field(
+        default_factory=list, description="What became of it; give it several times for any of these."
+    )
 
     def wanted(self) -> listing.LateEventFilters:
         return listing.LateEventFilters(
-            self.customer_id, self.meter_id, self.subscription_id, self.invoice_id, self.since
+            self.customer_id,
+            self.meter_id,
+            self.subscription_id,
+            self.invoice_id,
+            self.since,
+            frozenset(self.outcome),
         )
 
 

@@ -20,6 +20,7 @@ from ledger.models.plan import Plan, PlanVersion, Price, PriceVersion
 from ledger.models.quantity import Quantity
 from ledger.models.record import AuditEntry, GateResult, IdempotentRequest
 from ledger.models.refund import Refund
+from ledger.models.rerate import Rerate, RerateDifference
 from ledger.models.run import Run
 from ledger.models.subscription import Subscription, SubscriptionChange
 from ledger.models.tax_rate import TaxRate
@@ -68,6 +69,8 @@ __all__ = [
     "PriceVersion",
     "Quantity",
     "Refund",
+    "Rerate",
+    "RerateDifference",
     "Run",
     "Subscription",
     "SubscriptionChange",

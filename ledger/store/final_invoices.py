@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from billing.invoice import BillingReason, InvoiceStatus
@@ -14,7 +14,14 @@ from billing.scope import Scope
 from ledger.models import Customer, Invoice
 from ledger.store.rows import in_chunks, in_scope
 
-__all__ = ["FinalInvoice", "final_between", "final_of_customers", "latest_ends", "watermarks_since"]
+__all__ = [
+    "FinalInvoice",
+    "final_among",
+    "final_between",
+    "final_of_customers",
+    "latest_ends",
+    "watermarks_since",
+]
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,38 @@ def final_of_customers(
 
 
 def final_between(
-    session: Session, scope: Scope, start: datetime, end: datetime, subscription_id: str | None = None
+    session: Session,
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    subscription_id: str | None = None,
+    *,
+    customer_id: str | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int | None = None,
 ) -> list[FinalInvoice]:
-    """The final invoices whose periods end in [start, end), of all subscriptions or of one; the oldest period first."""
+    """The final invoices whose periods end in [start, end), of all subscriptions or of one (our ids); the oldest period
+    first, those `after` the (period's end, id) of one, at most `limit`."""
     rows = _rows(scope).where(Invoice.period_end >= start, Invoice.period_end < end)
     if subscription_id is not None:
         rows = rows.where(Invoice.subscription_id == subscription_id)
-    ordered = rows.order_by(Invoice.period_end, Invoice.subscription_id, Invoice.id)
+    if customer_id is not None:
+        rows = rows.where(Invoice.customer_id == customer_id)
+    if after is not None:
+        same_end = and_(Invoice.period_end == after[0], Invoice.id > after[1])
+        rows = rows.where(or_(Invoice.period_end > after[0], same_end))
+    ordered = rows.order_by(Invoice.period_end, Invoice.id).limit(limit)
     return [_record(row) for row in session.execute(ordered)]
+
+
+def final_among(session: Session, scope: Scope, invoice_ids: Collection[str]) -> list[FinalInvoice]:
+    """Those of these invoices that are final and of a subscription's period, the oldest period first."""
+    found = [
+        _record(row)
+        for some in in_chunks(invoice_ids)
+        for row in session.execute(_rows(scope).where(Invoice.id.in_(some)))
+    ]
+    return sorted(found, key=lambda one: (one.period.end, one.id))
 
 
 def _rows(scope: Scope) -> Select[*tuple[Any, ...]]:

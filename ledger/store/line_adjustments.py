@@ -28,6 +28,7 @@ from ledger.store.rows import in_chunks, in_scope, scope_of, scoped, upsert
 __all__ = [
     "AdjustmentRecord",
     "Look",
+    "adjustments_of",
     "carried",
     "carry",
     "claim",
@@ -147,6 +148,11 @@ def get_adjustment(session: Session, scope: Scope, adjustment_id: str) -> Adjust
     if not found:
         raise NotFound("adjustment_not_found", "no such adjustment", field="adjustment_id")
     return found[0]
+
+
+def adjustments_of(session: Session, scope: Scope, ids: Collection[str]) -> list[AdjustmentRecord]:
+    """Those of these ids that there are."""
+    return [one for some in in_chunks(ids) for one in _read(session, _rows(scope).where(Stored.id.in_(some)))]
 
 
 def list_adjustments(

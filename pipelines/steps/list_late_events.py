@@ -40,13 +40,18 @@ class LateOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class LateEventFilters:
-    """Our ids; `invoice_id` is the invoice that was missed, `since` when the event was received."""
+    """Our ids; `invoice_id` is the invoice that was missed, `since` when the event was received. Without `outcomes` all
+    of them."""
 
     customer_id: str | None = None
     meter_id: str | None = None
     subscription_id: str | None = None
     invoice_id: str | None = None
     since: datetime | None = None
+    outcomes: frozenset[LateOutcome] = frozenset()
+
+    def takes(self, outcome: LateOutcome) -> bool:
+        return not self.outcomes or outcome in self.outcomes
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,25 @@ def list_late_events(
     with ledger.read() as session:
         look = line_adjustments.looks(session).get(scope)
     for place, after, group in _groups(ledger, scope, filters, outer, limit):
+        inner, missed = _read_group(warehouse, scope, filters, group, inner, limit - len(items))
+        items += missed
+        if inner is not None:
+            following = _cursor(place, inner)
+            break
+        if len(items) == limit:
+            following = None if after is None else _cursor(after, None)
+            break
+    return LatePage(items, following, None if look is None else look.watermark)
+
+
+def _read_group(
+    warehouse: Warehouse, scope: Scope, filters: LateEventFilters, group: _Group, cursor: str | None, limit: int
+) -> tuple[str | None, list[MissedEvent]]:
+    """The next events of a group that are asked for, at most `limit`, and the cursor at which it goes on."""
+    kept: list[MissedEvent] = []
+    if not {_outcome(group, counts=True), LateOutcome.NOT_COUNTED} & (filters.outcomes or set(LateOutcome)):
+        return None, kept
+    while True:
         page = late_events(
             warehouse,
             scope,
@@ -107,18 +131,14 @@ def list_late_events(
             group.adjustment.period,
             group.customer_id,
             group.received,
-            cursor=inner,
-            limit=limit - len(items),
+            cursor=cursor,
+            limit=limit - len(kept),
         )
-        inner = None
-        items += [_missed(group, event) for event in page.items]
-        if page.next_cursor is not None:
-            following = _cursor(place, page.next_cursor)
-            break
-        if len(items) == limit:
-            following = None if after is None else _cursor(after, None)
-            break
-    return LatePage(items, following, None if look is None else look.watermark)
+        cursor = page.next_cursor
+        found = (_missed(group, event) for event in page.items)
+        kept += [missed for missed in found if filters.takes(missed.outcome)]
+        if cursor is None or len(kept) == limit:
+            return cursor, kept
 
 
 def _groups(
@@ -170,11 +190,12 @@ def _group(session: Session, scope: Scope, one: AdjustmentRecord, since: datetim
 
 def _missed(group: _Group, event: LateEvent) -> MissedEvent:
     late_by = event.ingested_at - group.seen_by_invoice
-    return MissedEvent(event, group.customer_id, late_by, group.invoice, group.adjustment, _outcome(group, event))
+    outcome = _outcome(group, counts=event.counts)
+    return MissedEvent(event, group.customer_id, late_by, group.invoice, group.adjustment, outcome)
 
 
-def _outcome(group: _Group, event: LateEvent) -> LateOutcome:
-    if not event.counts:
+def _outcome(group: _Group, *, counts: bool) -> LateOutcome:
+    if not counts:
         return LateOutcome.NOT_COUNTED
     state = group.adjustment.state
     return LateOutcome.NO_DIFFERENCE if state is AdjustmentState.EVEN else LateOutcome(state.value)

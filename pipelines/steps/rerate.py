@@ -4,7 +4,7 @@ Looking changes nothing. What is then chosen becomes adjustments, on top of all 
 for again, the difference is nothing. From then on events that come late are priced by what the line was rated by last.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -36,24 +36,29 @@ from warehouse_sql.late_events import Received, count_late
 from warehouse_sql.usage import Quantity, safe_watermark
 
 __all__ = [
+    "INVOICES_AT_ONCE",
     "Applied",
     "Decision",
     "RatedDifference",
     "RerateWanted",
     "Rerated",
     "apply_rerate",
+    "check_exists",
     "frame_of",
+    "record_differences",
     "rerate",
+    "rerate_invoices",
     "rows_of",
 ]
 
-_INVOICES_AT_ONCE: Final = 200
+INVOICES_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True)
 class RerateWanted:
-    """Finalized periods that end in [start, end). Each line is rated by its own version of the price (or by what it was
-    adjusted by last), by the version in `versions` where its price is named, else by the one in force at `prices_at`.
+    """Finalized periods that end in [start, end), of a customer (our id), with a `meter_id` the lines that it counts.
+    Each line is rated by its own version of the price (or by what it was adjusted by last), by the version in
+    `versions` where its price is named, else by the one in force at `prices_at`.
     """
 
     start: datetime
@@ -61,6 +66,8 @@ class RerateWanted:
     subscription_id: str | None = None
     versions: Mapping[str, int] = field(default_factory=dict)
     prices_at: datetime | None = None
+    customer_id: str | None = None
+    meter_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,26 +155,56 @@ def rerate(
     if wanted.end <= wanted.start:
         raise InvalidInput("range_is_empty", "the end must come after the start", field="to")
     with ledger.read() as session:
-        if wanted.subscription_id is not None:
-            subscriptions.get_subscription(session, scope, wanted.subscription_id)
-        for price_id, version in wanted.versions.items():
-            prices.get_price(session, scope, price_id, version)
-        chosen = final_invoices.final_between(session, scope, wanted.start, wanted.end, wanted.subscription_id)
+        check_exists(session, scope, wanted)
+        chosen = final_invoices.final_between(
+            session, scope, wanted.start, wanted.end, wanted.subscription_id, customer_id=wanted.customer_id
+        )
     watermark = safe_watermark(warehouse)
+    parts = []
+    for start in range(0, len(chosen), INVOICES_AT_ONCE):
+        some = chosen[start : start + INVOICES_AT_ONCE]
+        parts.append(rerate_invoices(ledger, warehouse, scope, wanted, some, watermark))
+        progress(min(start + INVOICES_AT_ONCE, len(chosen)), len(chosen))
+    return Rerated(
+        differences=tuple(each for part in parts for each in part.differences),
+        invoices=len(chosen),
+        lines=sum(part.lines for part in parts),
+        watermark=watermark,
+        failures=tuple(each for part in parts for each in part.failures),
+    )
+
+
+def check_exists(session: Session, scope: Scope, wanted: RerateWanted) -> None:
+    """What is named is there. NotFound of the subscription or a price."""
+    if wanted.subscription_id is not None:
+        subscriptions.get_subscription(session, scope, wanted.subscription_id)
+    for price_id, version in wanted.versions.items():
+        prices.get_price(session, scope, price_id, version)
+
+
+def rerate_invoices(
+    ledger: Ledger,
+    warehouse: Warehouse,
+    scope: Scope,
+    wanted: RerateWanted,
+    some: Sequence[FinalInvoice],
+    watermark: datetime,
+) -> Rerated:
+    """The same for these invoices, with what was received up to a watermark. Unavailable.
+
+    A failure's subject is the invoice's id.
+    """
     found: list[RatedDifference] = []
     failures: list[Failure] = []
-    for start in range(0, len(chosen), _INVOICES_AT_ONCE):
-        some = chosen[start : start + _INVOICES_AT_ONCE]
-        read = _read(ledger, warehouse, scope, some, watermark)
-        with ledger.read() as session:
-            for one in some:
-                try:
-                    found += _differences(session, scope, wanted, one, read.get(one.id, {}))
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is this invoice's alone
-                    failures.append(failure_of(scope, one.subscription_id, one.period.start, error))
-        progress(min(start + _INVOICES_AT_ONCE, len(chosen)), len(chosen))
+    read = _read(ledger, warehouse, scope, some, watermark)
+    with ledger.read() as session:
+        for one in some:
+            try:
+                found += _differences(session, scope, wanted, one, read.get(one.id, {}))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this invoice's alone
+                failures.append(failure_of(scope, one.id, one.period.start, error))
     differing = tuple(each for each in found if each.differs)
-    return Rerated(differing, len(chosen), len(found), watermark, tuple(failures))
+    return Rerated(differing, len(some), len(found), watermark, tuple(failures))
 
 
 def apply_rerate(
@@ -178,21 +215,45 @@ def apply_rerate(
     decision: Decision,
     now: datetime,
 ) -> Applied:
-    """Records the chosen differences as adjustments, each invoice's with an audit entry of who decided it and why.
-
-    Rated in the transaction that records, so that a second call, or one at the same time, finds nothing left. How they
-    are billed is for `settle_adjustments` and for the next invoice. Errors as in `rerate`.
+    """Rates again, and records the chosen differences as adjustments. How they are billed is for `settle_adjustments`
+    and for the next invoice. Errors as in `rerate`.
     """
     looked = rerate(ledger, warehouse, scope, wanted)
+    chosen = [each for each in looked.differences if decision.takes(each)]
+    made = record_differences(ledger, warehouse, scope, chosen, decision, looked.watermark, now)
+    return Applied(made.adjustments, (*looked.failures, *made.failures))
+
+
+def record_differences(
+    ledger: Ledger,
+    warehouse: Warehouse,
+    scope: Scope,
+    chosen: Iterable[RatedDifference],
+    decision: Decision,
+    watermark: datetime,
+    now: datetime,
+    done: Callable[[Session, Sequence[AdjustmentRecord]], None] = lambda session, made: None,
+) -> Applied:
+    """Differences, as they were rated up to a watermark, as adjustments; each invoice's with an audit entry of who
+    decided it and why. `done` is told of them in the transaction that records them.
+
+    That transaction looks once more whether the line was adjusted since, so that a second call, or one at the same
+    time, records nothing: it fails with `adjusted_meanwhile`.
+    """
     by_invoice: dict[str, list[RatedDifference]] = {}
-    for each in looked.differences:
-        if decision.takes(each) and each.amount != 0:
+    for each in chosen:
+        if each.amount != 0:
             by_invoice.setdefault(each.invoice.id, []).append(each)
     ordered = sorted(by_invoice.values(), key=lambda some: (some[0].invoice.subscription_id or "", some[0].invoice.id))
-    late = {each.line.id: _late(warehouse, scope, each, looked.watermark) for some in ordered for each in some}
-    work = partial(_record, scope=scope, wanted=wanted, decision=decision, late=late, looked=looked, now=now)
-    done, failures = each_alone(ledger, ordered, work, partial(_failure, scope))
-    return Applied(tuple(one for each in done for one in each), (*looked.failures, *failures))
+    late = {each.line.id: _late(warehouse, scope, each, watermark) for some in ordered for each in some}
+
+    def record(session: Session, some: Sequence[RatedDifference]) -> list[AdjustmentRecord]:
+        made = _record(session, some, scope=scope, decision=decision, late=late, watermark=watermark, now=now)
+        done(session, made)
+        return made
+
+    recorded, failures = each_alone(ledger, ordered, record, partial(_failure, scope))
+    return Applied(tuple(one for each in recorded for one in each), tuple(failures))
 
 
 def frame_of(rerated: Rerated) -> pl.DataFrame:
@@ -293,6 +354,7 @@ def _differences(
             invoice, one.customer_id, rated.line, known.get(rated.line.id, ()), rated, quantities.get(rated.line.id)
         )
         for rated in rated_again(session, scope, invoice, values, chosen)
+        if wanted.meter_id in {None, rated.line.meter_id}
     ]
 
 
@@ -325,10 +387,9 @@ def _record(
     some: Sequence[RatedDifference],
     *,
     scope: Scope,
-    wanted: RerateWanted,
     decision: Decision,
     late: Mapping[str, int],
-    looked: Rerated,
+    watermark: datetime,
     now: datetime,
 ) -> list[AdjustmentRecord]:
     first = some[0]
@@ -347,7 +408,7 @@ def _record(
             kept=each.adjustments,
             grown=None,
             seen_before=_seen_before(each),
-            watermark=None if each.quantity is None else looked.watermark,
+            watermark=None if each.quantity is None else watermark,
             quantity_hash=None if each.quantity is None else each.quantity.quantity_hash,
             events=late[each.line.id],
         )
@@ -377,4 +438,4 @@ def _record(
 
 def _failure(scope: Scope, some: Sequence[RatedDifference], error: Exception) -> Failure:
     invoice = some[0].invoice
-    return failure_of(scope, invoice.subscription_id or "", invoice.period.start, error)
+    return failure_of(scope, invoice.id, invoice.period.start, error)

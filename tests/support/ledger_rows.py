@@ -13,11 +13,12 @@ from billing.period import Period
 from billing.price import parse_price
 from billing.scope import Scope
 from ledger.secretbox import SecretBox, Secrets
-from ledger.store import connections, customers, features, invoices, meters, plans, subscriptions, tenants
+from ledger.store import connections, customers, features, invoices, meters, plans, rerates, subscriptions, tenants
 from ledger.store.event_corrections import CorrectionRecord
 from ledger.store.invoices import LineRecord
 from ledger.store.line_adjustments import AdjustmentRecord
 from ledger.store.quantities import QuantityRecord
+from ledger.store.rerates import DifferenceRecord, RerateRecord
 
 NOW = datetime(2026, 1, 20, 12, tzinfo=UTC)
 JANUARY = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
@@ -192,6 +193,48 @@ def an_adjustment(line: LineRecord, invoice: invoices.InvoiceRecord, **other: An
         "created_at": NOW,
     }
     return AdjustmentRecord(**{**defaults, **other})
+
+
+def a_rerate(session: Session, scope: Scope, invoice: invoices.InvoiceRecord, line: LineRecord) -> RerateRecord:
+    """One that is at work until NOW, and has found that a line comes to 1.00 more."""
+    asked = rerates.create_rerate(
+        session,
+        scope,
+        first_day=NOW.date(),
+        last_day=NOW.date(),
+        customer_id=None,
+        subscription_id=None,
+        meter_id=None,
+        price_versions={},
+        prices_at=None,
+        requested_by="me",
+        now=NOW,
+    )
+    rerates.lease(session, scope, asked, NOW)
+    found = DifferenceRecord(
+        position=1,
+        invoice_id=invoice.id,
+        invoice_number=invoice.number,
+        line_id=line.id,
+        customer_id="acme",
+        subscription_id=invoice.subscription_id or "",
+        display_name="Requests",
+        period=line.period,
+        price_id=line.price_id or "",
+        billed_version=1,
+        price_version=1,
+        billed_quantity=Decimal(100),
+        quantity=Decimal(103),
+        currency="USD",
+        billed=Decimal("10.00"),
+        due=Decimal("11.00"),
+    )
+    rated: dict[str, Any] = {"invoices": 1, "lines": 1, "failures": [], "watermark": NOW, "finished_at": None}
+    after = (invoice.period.end, invoice.id)
+    assert rerates.add_rated(session, scope, asked.id, NOW, differences=[found], after=after, **rated)
+    found_again = rerates.get_rerate(session, scope, asked.id)
+    rerates.lease(session, scope, found_again, NOW)
+    return rerates.get_rerate(session, scope, asked.id)
 
 
 def a_connection(session: Session, scope: Scope, **other: Any) -> connections.ConnectionRecord:

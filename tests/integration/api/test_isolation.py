@@ -48,6 +48,7 @@ def owner(stack: Stack) -> tuple[Tenant, dict[str, str]]:
     ids["discount"] = tenant.make("discounts", {"coupon_id": "OFF", "customer_id": ids["customer"]})["id"]
     ids |= {"connection": connection["id"], "invoice": invoice.id, "payment": payment["id"]}
     ids["run"] = run["id"]
+    ids["rerate"] = tenant.make("rerates", {"first_day": "2024-01-21"})["id"]
     return tenant, {**ids, "line": invoice.lines[0].id}
 
 
@@ -124,6 +125,13 @@ def attempts(ids: dict[str, str], tenant: Tenant) -> dict[str, Attempt]:
         "get_credit_note": Attempt(f"/api/v1/credit-notes/{ids['credit_note']}"),
         "list_credit_notes": Attempt("/api/v1/credit-notes", statuses=(200,)),
         "list_late_events": Attempt("/api/v1/late-events", statuses=(200,)),
+        "create_rerate": Attempt(
+            "/api/v1/rerates", {"first_day": "2024-01-21", "subscription_id": ids["subscription"]}, (422,)
+        ),
+        "get_rerate": Attempt(f"/api/v1/rerates/{ids['rerate']}"),
+        "list_rerates": Attempt("/api/v1/rerates", statuses=(200,)),
+        "list_rerate_differences": Attempt(f"/api/v1/rerates/{ids['rerate']}/differences"),
+        "apply_rerate": Attempt(f"/api/v1/rerates/{ids['rerate']}/apply", {"person": "Me", "reason": "mine"}),
         "refund_payment": Attempt(f"/api/v1/payments/{ids['payment']}/refunds", {}),
         "void_credit_note": Attempt(f"/api/v1/credit-notes/{ids['credit_note']}/void", {"reason": "x"}),
         "create_tax_rate": Attempt("/api/v1/tax-rates", {"name": "VAT"}, (422,)),

@@ -52,6 +52,7 @@ from ledger.store import (
     prices,
     quantities,
     refunds,
+    rerates,
     runs,
     sessions,
     subscription_changes,
@@ -72,6 +73,7 @@ from tests.support.ledger_rows import (
     a_line,
     a_plan,
     a_quantity,
+    a_rerate,
     a_scope,
     a_subscription,
     an_adjustment,
@@ -101,6 +103,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         line_adjustments.put_adjustment(session, scope, record, None)
     line_adjustments.carry(session, scope, ["adj_1"], invoice_id=invoice.id)
     line_adjustments.put_look(session, scope, Look(NOW, NOW))
+    rerate = a_rerate(session, scope, final, line)
     payment = payments.create_payment(
         session,
         scope,
@@ -199,11 +202,20 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         correction=correction,
         work=work,
         run=run,
+        rerate=rerate,
         key=keys.create_key(session, scope, "ci", ["usage:read"], NOW)[0],
     )
 
 
 READS: dict[str, Call] = {
+    "final_invoices.final_among": lambda s, scope, have: final_invoices.final_among(s, scope, [have.final.id]),
+    "line_adjustments.adjustments_of": lambda s, scope, _: line_adjustments.adjustments_of(s, scope, ["adj_1"]),
+    "rerates.get_rerate": lambda s, scope, have: rerates.get_rerate(s, scope, have.rerate.id),
+    "rerates.list_rerates": lambda s, scope, _: rerates.list_rerates(s, scope),
+    "rerates.count_running": lambda s, scope, _: rerates.count_running(s, scope),
+    "rerates.list_differences": lambda s, scope, have: rerates.list_differences(s, scope, have.rerate.id),
+    "rerates.chosen_differences": lambda s, scope, have: rerates.chosen_differences(s, scope, have.rerate.id),
+    "rerates.sums": lambda s, scope, have: rerates.sums(s, scope, have.rerate.id),
     "final_invoices.final_between": lambda s, scope, _: final_invoices.final_between(
         s, scope, FEBRUARY.start, FEBRUARY.end + TICK
     ),
@@ -518,6 +530,22 @@ WRITES: dict[str, Call] = {
 # Functions that change a row without saying whether it was there: with another tenant's id nothing changes.
 SILENT_WRITES: dict[str, Call] = {
     "refunds.settle_note": lambda s, scope, have: refunds.settle_note(s, scope, have.loose.id, have.note.id),
+    "rerates.lease": lambda s, scope, have: rerates.lease(s, scope, have.rerate, NOW + TICK),
+    "rerates.release": lambda s, scope, have: rerates.release(s, scope, have.rerate.id, NOW),
+    "rerates.adjusted": lambda s, scope, have: rerates.adjusted(s, scope, have.rerate.id, {1: "adj_2"}),
+    "rerates.add_rated": lambda s, scope, have: rerates.add_rated(
+        s,
+        scope,
+        have.rerate.id,
+        NOW,
+        invoices=1,
+        lines=1,
+        differences=[],
+        failures=[],
+        watermark=NOW,
+        after=None,
+        finished_at=NOW,
+    ),
     "line_adjustments.carry": lambda s, scope, _: line_adjustments.carry(s, scope, ["adj_1"]),
     "line_adjustments.remove_adjustment": lambda s, scope, _: line_adjustments.remove_adjustment(s, scope, "adj_2"),
     "line_adjustments.set_treatment": lambda s, scope, _: line_adjustments.set_treatment(
@@ -573,6 +601,7 @@ INNER = {
     "subscription_changes.append",
     "price_changes.put_override",
     "line_adjustments.put_adjustment",
+    "rerates.create_rerate",
     "invoices.cut_drafts",
     "invoices.create_one_off",
     "invoices.ensure_draft",
@@ -664,7 +693,10 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
             run = runs.get_run(session, mine, have.run.id)
             adjusted = line_adjustments.of_lines_of(session, mine, have.final.id)
             loose = refunds.get_refund(session, mine, have.loose.id)
-            return [loose, event, outbox.get_item(session, mine, have.work.id), answer, corrections, run, adjusted]
+            rerate = rerates.get_rerate(session, mine, have.rerate.id)
+            adjusted |= {"rated": rerates.chosen_differences(session, mine, have.rerate.id)}
+            work = outbox.get_item(session, mine, have.work.id)
+            return [loose, event, work, answer, corrections, run, adjusted, rerate]
 
         before = state()
         for name, call in SILENT_WRITES.items():
