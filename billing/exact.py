@@ -97,7 +97,9 @@ def canonical(number: Decimal) -> str:
     >>> canonical(Decimal("10.00")), canonical(Decimal("1E+3")), canonical(Decimal("-0.0"))
     ('10', '1000', '0')
     """
-    text = format(number, "f")
+    text = str(number)
+    if "E" in text:
+        text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
@@ -146,9 +148,9 @@ def shown(value: Decimal | Fraction) -> Decimal:
     >>> shown(Fraction(7, 5)), shown(Fraction(1, 3))
     (Decimal('1.4'), Decimal('0.3333333333333333'))
     """
-    if isinstance(value, Fraction):
+    if not isinstance(value, Decimal):
         value = ending(value)
-    return round_fraction(value, SHOWN_DECIMALS) if isinstance(value, Fraction) else value
+    return value if isinstance(value, Decimal) else round_fraction(value, SHOWN_DECIMALS)
 
 
 def _read(value: object, field: str, max_digits: int) -> Decimal:

@@ -14,9 +14,9 @@ from types import NoneType
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from billing.errors import Conflict
-from billing.exact import ZERO, canonical
+from billing.exact import EXACT, ZERO, canonical
 from billing.instant import format_instant
-from billing.money import from_minor, to_minor
+from billing.money import from_minor, is_whole, nothing_in, to_minor
 from billing.period import Period
 from billing.rating import TierUse
 
@@ -134,9 +134,13 @@ def total(lines: Iterable[_HasAmount], currency: str) -> Decimal:
 
     InvalidInput `not_in_minor_units` names the line.
     """
-    return from_minor(
-        sum(to_minor(line.amount, currency, f"lines[{i}].amount") for i, line in enumerate(lines)), currency
-    )
+    summed = nothing_in(currency)
+    for i, line in enumerate(lines):
+        amount = line.amount
+        if not is_whole(amount, currency):
+            amount = from_minor(to_minor(amount, currency, f"lines[{i}].amount"), currency)
+        summed = EXACT.add(summed, amount)
+    return summed
 
 
 def content_hash(payload: object) -> str:

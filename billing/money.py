@@ -26,12 +26,15 @@ __all__ = [
     "exponent",
     "format_decimal",
     "from_minor",
+    "is_whole",
+    "nothing_in",
     "parse_decimal",
     "round_amount",
     "to_minor",
 ]
 
 _CENTS: Final = {code: Decimal((0, (1,), -decimals)) for code, decimals in EXPONENTS.items()}
+_NOTHING: Final = {code: Decimal((0, (0,), -decimals)) for code, decimals in EXPONENTS.items()}
 
 
 def currency_code(currency: str, field: str = "currency") -> str:
@@ -70,7 +73,8 @@ def exponent(currency: str) -> int:
     >>> exponent("USD"), exponent("JPY"), exponent("KWD")
     (2, 0, 3)
     """
-    return EXPONENTS[currency_code(currency)]
+    decimals = EXPONENTS.get(currency)
+    return EXPONENTS[currency_code(currency)] if decimals is None else decimals
 
 
 def round_amount(amount: Decimal | Fraction, currency: str) -> Decimal:
@@ -81,7 +85,8 @@ def round_amount(amount: Decimal | Fraction, currency: str) -> Decimal:
     >>> round_amount(Fraction(1, 3), "KWD")
     Decimal('0.333')
     """
-    if isinstance(amount, Fraction):
+    # Fraction is an abstract number's kind, of which to ask takes ten times as long.
+    if not isinstance(amount, Decimal):
         return round_fraction(amount, exponent(currency))
     cent = _CENTS.get(currency) or _CENTS[currency_code(currency)]
     try:
@@ -89,6 +94,25 @@ def round_amount(amount: Decimal | Fraction, currency: str) -> Decimal:
     except DecimalException as error:
         raise too_long(None) from error
     return rounded or rounded.copy_abs()
+
+
+def is_whole(amount: Decimal, currency: str) -> bool:
+    """Whether the amount is written with exactly the currency's decimals, as everything that was rounded is.
+
+    >>> is_whole(Decimal("12.30"), "USD"), is_whole(Decimal("12.3"), "USD")
+    (True, False)
+    """
+    return amount.same_quantum(_CENTS.get(currency) or _CENTS[currency_code(currency)])
+
+
+def nothing_in(currency: str) -> Decimal:
+    """No money, with the currency's decimals; the same object each time.
+
+    >>> nothing_in("USD"), nothing_in("JPY")
+    (Decimal('0.00'), Decimal('0'))
+    """
+    nothing = _NOTHING.get(currency)
+    return _NOTHING[currency_code(currency)] if nothing is None else nothing
 
 
 def to_minor(amount: Decimal, currency: str, field: str = "amount") -> int:

@@ -5,7 +5,6 @@ long as the busy timeout; a deferred transaction would fail at once when it turn
 process has written. https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any, TypeVar
 
 import psycopg
+from msgspec.json import decode
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -32,6 +32,7 @@ _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
 _NO_SERVICE = ("08", "53", "57")
 
 _EMPTY = ("[]", b"[]")
+_ANALYZE = "ANALYZE customers, subscriptions, quantities, gate_results, invoices, invoice_lines"
 
 T = TypeVar("T")
 
@@ -47,6 +48,11 @@ class Ledger:
         else:
             self._engine = _postgres_engine(url)
             self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether several transactions may write at once. On SQLite each waits for the one before."""
+        return self.url.get_backend_name() != "sqlite"
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
@@ -90,11 +96,12 @@ class Ledger:
         """Lets the database look at how full its tables are; seconds at most, whatever their size.
 
         PostgreSQL does so by itself about once a minute. A run that fills tables faster than that is planned as if they
-        were empty: then each foreign key is checked by reading a whole environment instead of one row.
+        were empty: then each foreign key is checked by reading a whole environment instead of one row. The tables are
+        those that a billing day fills.
         """
         with _translated_errors(), self._engine.connect() as connection:
             if connection.dialect.name == "postgresql":
-                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(_ANALYZE)
 
     def dispose(self) -> None:
         """Closes all connections."""
@@ -151,9 +158,7 @@ def _postgres_engine(url: str) -> Engine:
 
 def _read_json(text: str | bytes) -> Any:
     """Most documents of an invoice and its lines are empty lists, of which a parser takes as long as of others."""
-    if text in _EMPTY:
-        return []
-    return json.loads(text if isinstance(text, str) else text.decode())
+    return [] if text in _EMPTY else decode(text)
 
 
 @contextmanager

@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# Two characters at a time, which is what most of an id's making takes.
+_PAIRS: Final = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
+_SHIFTS: Final = tuple(range(120, -1, -10))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # How far apart, at most, two ids of one millisecond lie: a next one cannot be guessed from the one before.
 _STEP_BITS: Final = 64
@@ -40,4 +43,4 @@ def new_id(prefix: str, at: datetime) -> str:
     'cus_01HMJ0G200'
     """
     number = _ulids.next((at - _EPOCH) // timedelta(milliseconds=1))
-    return prefix + "_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])

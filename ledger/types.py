@@ -1,15 +1,15 @@
 """Column types that are exact both ways: decimals, instants, and JSON without floats."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, cast
 
-from sqlalchemy import JSON, DateTime, Dialect, Numeric, Text
+from msgspec.json import encode
+from sqlalchemy import JSON, Boolean, DateTime, Dialect, Numeric, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
-
-_ZERO: Final = timedelta(0)
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
@@ -34,9 +34,13 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def process_result_value(self, value: Decimal | str | None, dialect: Dialect) -> Decimal | None:
         return Decimal(value) if isinstance(value, str) else value
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        # psycopg makes the Decimal; a call for each value to hand it on would cost more than that.
+        return None if dialect.name == "postgresql" else super().result_processor(dialect, coltype)
 
-class TextArray(TypeDecorator[list[str]]):
-    """A list of texts as one parameter, for `rows.among`: an array on PostgreSQL, a JSON document on SQLite."""
+
+class TextArray(TypeDecorator[Sequence[str | None]]):
+    """A list of texts as one parameter: an array on PostgreSQL, a JSON document on SQLite."""
 
     impl = Text
     cache_ok = True
@@ -44,8 +48,10 @@ class TextArray(TypeDecorator[list[str]]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(ARRAY(Text()) if dialect.name == "postgresql" else Text())
 
-    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:
-        return value if value is None or dialect.name == "postgresql" else json.dumps(value)
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
+        # Written out here: the driver would look at each text several times.
+        write = array_text if dialect.name == "postgresql" else json.dumps
+        return lambda value: None if value is None else write(value)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -61,11 +67,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc if dialect.name == "postgresql" else utc.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        # The connection's own zone is UTC as well, under another name.
-        is_utc = value.tzinfo is None or value.utcoffset() == _ZERO
-        return value.replace(tzinfo=UTC) if is_utc else value.astimezone(UTC)
+        return value if value is None else value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        # psycopg gives instants in the connection's zone, and that is UTC (`ledger.db`).
+        return None if dialect.name == "postgresql" else super().result_processor(dialect, coltype)
 
 
 class ExactJson(TypeDecorator[Any]):
@@ -84,26 +90,67 @@ class ExactJson(TypeDecorator[Any]):
         return value
 
 
-def text_of(value: Any, kind: TypeEngine[Any]) -> str | None:
-    """A value as PostgreSQL reads it from text, of a column of ours; checked as it is when it is bound."""
-    match value:
-        case None:
-            return None
-        case bool():
-            return "true" if value else "false"
+def array_text(values: Sequence[str | None]) -> str:
+    r"""Texts as PostgreSQL reads an array of them.
+
+    >>> print(array_text(["a", None, 'b"c']))
+    {"a",NULL,"b\"c"}
+    """
+    if values and None not in values:
+        joined = "\0".join(cast("Sequence[str]", values))
+        # PostgreSQL has no NUL in a text, but a caller may.
+        if joined.count("\0") == len(values) - 1:
+            return '{"' + joined.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","') + '"}'
+    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def texts_of(values: Sequence[Any], kind: TypeEngine[Any]) -> Sequence[str | None]:
+    """Values of a column of ours as PostgreSQL reads them from text; checked as they are when they are bound.
+
+    Many rows share an object, which is written out once.
+    """
+    if isinstance(kind, Text):
+        return values
+    write = _writer_of(kind)
+    written: dict[int, str | None] = {id(None): None}
+    texts: list[str | None] = []
+    for value in values:
+        known = id(value)
+        if known not in written:
+            written[known] = write(value)
+        texts.append(written[known])
+    return texts
+
+
+def _writer_of(kind: TypeEngine[Any]) -> Callable[[Any], str]:
     if isinstance(kind, ExactDecimal):
-        return _plain(value)
+        return _plain
     if isinstance(kind, UtcDateTime):
-        return _in_utc(value).isoformat()
+        return lambda value: _in_utc(value).isoformat()
     if isinstance(kind, ExactJson):
-        _refuse_floats(value)
-        return json.dumps(value)
-    return str(value)
+        return _json
+    if isinstance(kind, Boolean):
+        return lambda value: "true" if value else "false"
+    return str
+
+
+def _json(value: Any) -> str:
+    if value == []:
+        return "[]"
+    _refuse_floats(value)
+    return encode(value).decode()
 
 
 def _plain(value: Decimal) -> str:
     if not isinstance(value, Decimal):
         raise TypeError(f"a {type(value).__name__} where a Decimal is due")
+    text = str(value)
+    if text.isascii() and text.replace(".", "").isdecimal():
+        return text
     if not value.is_finite():
         raise ValueError("only finite decimals are stored")
     # PostgreSQL knows neither -0 nor positive exponents; plain notation makes both databases agree.

@@ -16,7 +16,7 @@ from billing.adjustments.tax import exclusive, inclusive
 from billing.advance import gives_back
 from billing.exact import EXACT
 from billing.invoice import LineDraft, Share, total
-from billing.money import from_minor
+from billing.money import from_minor, nothing_in
 
 __all__ = [
     "Adjusted",
@@ -105,6 +105,9 @@ def adjust(lines: Sequence[LineDraft], terms: InvoiceTerms, currency: str) -> Ad
     InvalidInput `not_in_minor_units` names a line whose amount is not payable.
     """
     subtotal = total(lines, currency)
+    if not terms.discounts and not terms.taxes:
+        nothing = nothing_in(currency)
+        return Adjusted(tuple(_plain(line, nothing) for line in lines), subtotal, nothing, nothing, subtotal, (), ())
     discounts, off_lines, left, by_line = _discounted(subtotal, lines, terms.discounts, currency)
     taxes, on_lines, due = _taxed(left, by_line, terms.taxes, currency)
     adjusted = tuple(
@@ -135,6 +138,18 @@ def discountable(lines: Sequence[LineDraft]) -> Decimal:
         if not _left_alone(line):
             summed = EXACT.add(summed, line.amount)
     return summed
+
+
+def _plain(line: LineDraft, nothing: Decimal) -> LineDraft:
+    """The line without discounts and taxes: most are so already."""
+    if (
+        not line.discounts
+        and not line.taxes
+        and (line.discount is nothing or (line.discount == nothing and line.discount.same_quantum(nothing)))
+        and (line.tax is nothing or (line.tax == nothing and line.tax.same_quantum(nothing)))
+    ):
+        return line
+    return replace(line, discounts=(), discount=nothing, taxes=(), tax=nothing)
 
 
 def _left_alone(line: LineDraft) -> bool:

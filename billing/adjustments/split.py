@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from billing.exact import EXACT, ZERO
-from billing.money import allocate, from_minor
+from billing.money import allocate, nothing_in
 
 __all__ = ["added", "split"]
 
@@ -24,7 +24,7 @@ def split(amount: Decimal, weights: Sequence[Decimal], currency: str) -> list[De
 
 def added(amounts: Iterable[Decimal], currency: str) -> Decimal:
     """Their sum, with the currency's decimals also where there are none."""
-    summed = from_minor(0, currency)
+    summed = nothing_in(currency)
     for amount in amounts:
         summed = EXACT.add(summed, amount)
     return summed

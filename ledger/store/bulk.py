@@ -16,7 +16,6 @@ from sqlalchemy import (
     CursorResult,
     Subquery,
     Table,
-    Text,
     Update,
     and_,
     bindparam,
@@ -25,13 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as as_type
 from sqlalchemy import update as update_of
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from ledger.models.base import Base
 from ledger.store.rows import insert
-from ledger.types import text_of
+from ledger.types import TextArray, texts_of
 
 __all__ = ["insert_new_rows", "insert_rows", "update_rows", "upsert_rows"]
 
@@ -123,18 +121,15 @@ def _is_postgresql(connection: Connection) -> bool:
 
 def _as_table(table: Table, rows: Rows) -> Subquery:
     """The rows as a table with the columns' types, out of an array of texts for each column."""
-    arrays = [bindparam(f"texts_{name}", type_=ARRAY(Text)) for name in rows[0]]
+    arrays = [bindparam(f"texts_{name}", type_=TextArray()) for name in rows[0]]
     texts = func.unnest(*arrays).table_valued(*rows[0]).render_derived("texts")
     return select(*(as_type(texts.c[name], table.c[name].type).label(name) for name in rows[0])).subquery("typed")
 
 
-def _arrays(table: Table, rows: Rows) -> dict[str, list[str | None]]:
+def _arrays(table: Table, rows: Rows) -> dict[str, Sequence[str | None]]:
     return {f"texts_{name}": _texts(table.c[name], rows) for name in rows[0]}
 
 
-def _texts(column: Column[Any], rows: Rows) -> list[str | None]:
-    """A column's values as PostgreSQL reads them. Many rows share an object, which is written out once."""
-    name, kind = column.name, column.type
-    values = [row[name] for row in rows]
-    written = {id(value): text_of(value, kind) for value in {id(value): value for value in values}.values()}
-    return [written[id(value)] for value in values]
+def _texts(column: Column[Any], rows: Rows) -> Sequence[str | None]:
+    name = column.name
+    return texts_of([row[name] for row in rows], column.type)

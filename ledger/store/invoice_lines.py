@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, select
@@ -29,18 +30,17 @@ class LineRecord(LineDraft):
 
 def lines_of(session: Session, scope: Scope, invoice_ids: Collection[str]) -> dict[str, tuple[LineRecord, ...]]:
     """Invoice id -> its lines in order; an invoice without lines has none."""
-    columns = [column for column in InvoiceLine.__table__.columns if column.name not in {"tenant_id", "environment_id"}]
-    rows = select(*columns).where(in_scope(InvoiceLine, scope)).order_by(InvoiceLine.position)
+    rows = select(*_READ).where(in_scope(InvoiceLine, scope)).order_by(InvoiceLine.position)
     found: dict[str, list[LineRecord]] = {invoice_id: [] for invoice_id in invoice_ids}
     for row in session.execute(rows.where(among(session, InvoiceLine.invoice_id, invoice_ids))) if invoice_ids else ():
-        found[row.invoice_id].append(_record(row))
+        found[row[0]].append(_record(row))
     return {invoice_id: tuple(lines) for invoice_id, lines in found.items()}
 
 
 def lines_with_ids(lines: Sequence[LineDraft], known: Sequence[LineRecord], now: datetime) -> tuple[LineRecord, ...]:
     """The lines as they will be stored, in the place of `known`."""
     ids = {line.key: line.id for line in known}
-    return tuple(LineRecord(id=ids.get(line.key) or new_id("line", now), **_values(line)) for line in lines)
+    return tuple(_line({**vars(line), "id": ids.get(line.key) or new_id("line", now)}) for line in lines)
 
 
 def remove_lines(session: Session, scope: Scope, invoice_ids: Collection[str]) -> None:
@@ -53,51 +53,53 @@ def remove_lines(session: Session, scope: Scope, invoice_ids: Collection[str]) -
 def insert_lines(session: Session, scope: Scope, lines_of_drafts: Mapping[str, Sequence[LineRecord]]) -> None:
     """Writes the lines of drafts that have none, by invoice id."""
     rows = [
-        scoped(scope, invoice_id=invoice_id, id=line.id, position=position, **_columns(line))
+        scoped(scope, invoice_id=invoice_id, position=position, **_columns(line))
         for invoice_id, lines in lines_of_drafts.items()
         for position, line in enumerate(lines)
     ]
     insert_rows(session, InvoiceLine, rows)
 
 
-_NAMES = [item.name for item in fields(LineDraft)]
+_NAMES = tuple(item.name for item in fields(LineRecord) if item.name != "period")
+_READ = (
+    InvoiceLine.invoice_id,
+    InvoiceLine.period_start,
+    InvoiceLine.period_end,
+    *(getattr(InvoiceLine, name) for name in _NAMES),
+)
 
 
-def _values(line: LineDraft) -> dict[str, Any]:
-    return {name: getattr(line, name) for name in _NAMES}
+def _line(values: dict[str, Any]) -> LineRecord:
+    """A record of these fields. Of many lines the constructor, which sets them one by one, would cost the most."""
+    line = object.__new__(LineRecord)
+    vars(line).update(values)
+    return line
 
 
 def _columns(line: LineDraft) -> dict[str, Any]:
-    values = _values(line)
+    values = dict(vars(line))
     period: Period = values.pop("period")
+    values["period_start"], values["period_end"] = period.start, period.end
     values["breakdown"] = [_tier_to_json(tier) for tier in line.breakdown]
     for name in ("discounts", "taxes"):
         values[name] = [{"id": share.id, "amount": format_decimal(share.amount)} for share in values[name]]
-    return {**values, "period_start": period.start, "period_end": period.end}
+    return values
 
 
 def _record(row: Row[Any]) -> LineRecord:
-    return LineRecord(
-        id=row.id,
-        key=row.key,
-        display_name=row.display_name,
-        price_type=row.price_type,
-        quantity=row.quantity,
-        amount=row.amount,
-        unrounded=row.unrounded,
-        period=Period(row.period_start, row.period_end),
-        price_id=row.price_id,
-        price_version=row.price_version,
-        meter_id=row.meter_id,
-        meter_version=row.meter_version,
-        breakdown=tuple(_tier_from_json(tier) for tier in row.breakdown),
-        watermark=row.watermark,
-        quantity_hash=row.quantity_hash,
-        discount=row.discount,
-        tax=row.tax,
-        discounts=_shares(row.discounts),
-        taxes=_shares(row.taxes),
-    )
+    _, start, end, *others = tuple(row)
+    values = dict(zip(_NAMES, others, strict=True))
+    values["period"] = period_of(start, end)
+    values["breakdown"] = tuple(map(_tier_from_json, values["breakdown"]))
+    for name in ("discounts", "taxes"):
+        values[name] = _shares(values[name]) if values[name] else ()
+    return _line(values)
+
+
+@lru_cache(maxsize=4096)
+def period_of(start: datetime, end: datetime) -> Period:
+    """The same object for all that share it."""
+    return Period(start, end)
 
 
 def _shares(stored: list[dict[str, str]]) -> tuple[Share, ...]:
@@ -105,9 +107,12 @@ def _shares(stored: list[dict[str, str]]) -> tuple[Share, ...]:
 
 
 def _tier_to_json(tier: TierUse) -> dict[str, str | None]:
-    return {name: None if value is None else format_decimal(value) for name, value in tier._asdict().items()}
+    return {
+        name: None if value is None else format_decimal(value)
+        for name, value in zip(TierUse._fields, tier, strict=True)
+    }
 
 
 def _tier_from_json(tier: dict[str, str | None]) -> TierUse:
-    values: dict[str, Any] = {name: None if text is None else Decimal(text) for name, text in tier.items()}
-    return TierUse(**values)
+    values: Any = [None if (text := tier[name]) is None else Decimal(text) for name in TierUse._fields]
+    return TierUse._make(values)

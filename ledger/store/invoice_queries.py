@@ -14,6 +14,7 @@ from billing.period import Period
 from billing.scope import Scope
 from ledger.models import Connection, Invoice, Mapping
 from ledger.page import DEFAULT_LIMIT, Page, paginate
+from ledger.store.invoice_lines import period_of
 from ledger.store.invoice_record import InvoiceRecord, with_lines, without_lines
 from ledger.store.rows import among, in_chunks, in_scope, scope_of
 
@@ -215,7 +216,7 @@ def drafts_of(session: Session, billed_from: datetime, billed_to: datetime) -> l
                 row.customer_id,
                 row.subscription_id,
                 BillingReason(row.billing_reason),
-                Period(row.period_start, row.period_end),
+                period_of(row.period_start, row.period_end),
                 row.created_at,
             ),
         )

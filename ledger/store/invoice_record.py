@@ -1,9 +1,10 @@
 """An invoice as it is read, with its lines and with what was taken off and added."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Self
 
 from sqlalchemy import Row
@@ -17,7 +18,7 @@ from billing.money import format_decimal, from_minor
 from billing.period import Period
 from billing.scope import Scope
 from ledger.models import Invoice
-from ledger.store.invoice_lines import LineRecord, lines_of
+from ledger.store.invoice_lines import LineRecord, lines_of, period_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,11 @@ class InvoiceRecord:
         )
 
 
+_REASONS = {each.value: each for each in BillingReason}
+_STATUSES = {each.value: each for each in InvoiceStatus}
+_PAYMENTS = {each.value: each for each in PaymentStatus}
+
+
 def without_lines(row: Invoice | Row[Any]) -> InvoiceRecord:
     """The record of a row for whoever looks at its amounts only."""
     return _record(row, ())
@@ -210,42 +216,22 @@ def with_lines(session: Session, scope: Scope, rows: Sequence[Invoice | Row[Any]
     return [_record(row, lines[row.id]) for row in rows]
 
 
+_STATED = ("billing_reason", "status", "payment_status", "tax_rate_ids", "discounts", "taxes", "credits", "metadata")
+_PLAIN = [item.name for item in fields(InvoiceRecord) if item.name not in {*_STATED, "period", "lines"}]
+_plain_values = attrgetter(*_PLAIN)
+
+
 def _record(row: Invoice | Row[Any], lines: tuple[LineRecord, ...]) -> InvoiceRecord:
     return InvoiceRecord(
-        id=row.id,
-        customer_id=row.customer_id,
-        subscription_id=row.subscription_id,
-        billing_reason=BillingReason(row.billing_reason),
-        number=row.number,
-        status=InvoiceStatus(row.status),
-        payment_status=PaymentStatus(row.payment_status),
-        currency=row.currency,
-        subtotal=row.subtotal,
-        discount_total=row.discount_total,
-        tax_total=row.tax_total,
-        total=row.total,
-        credits_applied=row.credits_applied,
-        amount_due=row.amount_due,
-        amount_paid=row.amount_paid,
-        amount_credited=row.amount_credited,
-        pre_payment_credited=row.pre_payment_credited,
+        **dict(zip(_PLAIN, _plain_values(row), strict=True)),
+        billing_reason=_REASONS[row.billing_reason],
+        status=_STATUSES[row.status],
+        payment_status=_PAYMENTS[row.payment_status],
         tax_rate_ids=None if row.tax_rate_ids is None else tuple(row.tax_rate_ids),
         discounts=tuple(map(_discount, row.discounts)),
         taxes=tuple(map(_tax, row.taxes)),
         credits=tuple(map(_drawn, row.credits)),
-        period=Period(row.period_start, row.period_end),
-        collection_method=row.collection_method,
-        watermark=row.watermark,
-        inputs_hash=row.inputs_hash,
-        code_version=row.code_version,
-        finalized_at=row.finalized_at,
-        paid_at=row.paid_at,
-        voided_at=row.voided_at,
-        void_reason=row.void_reason,
-        payment_details=row.payment_details,
-        stripe_hosted_invoice_url=row.stripe_hosted_invoice_url,
-        invoice_pdf_url=row.invoice_pdf_url,
+        period=period_of(row.period_start, row.period_end),
         metadata=row.meta,
         lines=lines,
-        created_at=row.created_at,
     )

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -20,7 +20,8 @@ from ledger.store.rows import among, in_scope, scoped
 class QuantityRecord:
     """`segment_start` and `segment_end` are the part of the period that was read.
 
-    `builds` names the rollup builds that were read, `quantity_hash` stands for everything that was.
+    `quantity_hash` stands for everything that was read. `builds` names the rollup builds that it was read from, None in
+    a record that comes from the ledger: they are kept for whoever asks the table, and are no part of any sum.
     """
 
     subscription_id: str
@@ -36,8 +37,8 @@ class QuantityRecord:
     events: int
     quantity_hash: str
     watermark: datetime
-    builds: dict[str, int]
     computed_at: datetime
+    builds: dict[str, int] | None = field(default=None, compare=False)
 
 
 _NAMES = [item.name for item in fields(QuantityRecord)]
@@ -110,4 +111,4 @@ def _rows_of(scope: Scope, records: Sequence[QuantityRecord]) -> list[dict[str, 
 
 def _rows() -> Select[Any]:
     """The columns as QuantityRecord has them: of many rows an object of the mapper each would cost the most."""
-    return select(*(getattr(Quantity, name) for name in _NAMES))
+    return select(*(getattr(Quantity, name) for name in _NAMES if name != "builds"))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, or_, select, update
@@ -64,18 +65,32 @@ class SubscriptionRecord:
         """The billing period that holds a moment, cut at the end of the subscription; None outside of its time."""
         if moment < self.start_date or (self.end_date is not None and self.end_date <= moment):
             return None
-        period = self.schedule().period_at(moment)
+        period = _period_at(self.schedule(), moment)
         return period if self.end_date is None else Period(period.start, min(period.end, self.end_date))
 
     def periods_ending_in(self, start: datetime, end: datetime) -> Iterator[Period]:
         """Its billing periods whose end e is in [start, end), the last one cut at the end of the subscription."""
-        return periods_ending_in(self.schedule(), self.end_date, start, end)
+        return iter(_periods_ending_in(self.schedule(), self.end_date, start, end))
+
+
+_NAMES = [item.name for item in fields(SubscriptionRecord) if item.name != "history"]
+_values = attrgetter(*("meta" if name == "metadata" else name for name in _NAMES))
 
 
 @lru_cache(maxsize=1024)
 def _schedule(start: datetime, interval: str, billing_anchor: str, timezone: str) -> Schedule:
     """The same object for all that share it: what it has worked out once it keeps."""
     return Schedule(start, parse_interval(interval), parse_anchor(billing_anchor), timezone)
+
+
+@lru_cache(maxsize=4096)
+def _period_at(schedule: Schedule, moment: datetime) -> Period:
+    return schedule.period_at(moment)
+
+
+@lru_cache(maxsize=1024)
+def _periods_ending_in(schedule: Schedule, ends: datetime | None, start: datetime, end: datetime) -> tuple[Period, ...]:
+    return tuple(periods_ending_in(schedule, ends, start, end))
 
 
 def create_subscription(
@@ -273,19 +288,4 @@ def _set(session: Session, scope: Scope, subscription_id: str, **values: object)
 
 
 def _record(row: Subscription | Row[Any], history: tuple[ChangeRecord, ...]) -> SubscriptionRecord:
-    return SubscriptionRecord(
-        id=row.id,
-        customer_id=row.customer_id,
-        plan_id=row.plan_id,
-        start_date=row.start_date,
-        end_date=row.end_date,
-        trial_end=row.trial_end,
-        billing_anchor=row.billing_anchor,
-        interval=row.interval,
-        timezone=row.timezone,
-        currency=row.currency,
-        collection_method=row.collection_method,
-        metadata=row.meta,
-        created_at=row.created_at,
-        history=history,
-    )
+    return SubscriptionRecord(**dict(zip(_NAMES, _values(row), strict=True)), history=history)
