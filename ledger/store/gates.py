@@ -1,12 +1,12 @@
 """Results of the checks that an invoice must pass before it is finalized, kept so that they can be verified then."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Row, Select, and_, select
 from sqlalchemy.orm import Session
 
 from billing.scope import Scope
@@ -28,6 +28,14 @@ class GateRecord:
 
 
 _NAMES = [item.name for item in fields(GateRecord)]
+# The gates that look at a period's quantities, always all at once and at the same: their results are one row.
+QUANTITY_GATES = (
+    "quantities_match_raw",
+    "identities_count_once",
+    "usage_events_are_usable",
+    "quantities_as_expected",
+)
+_QUANTITIES = "quantities"
 
 
 def put_result(
@@ -40,18 +48,19 @@ def put_result(
     detail: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """The newest result of a gate on a subject, over an earlier one."""
+    """The newest result of a gate on a subject, over an earlier one. Of one that is kept with others the caller has
+    their results, and puts them all."""
     put_results(session, scope, [GateRecord(gate, subject, subject_hash, passed, dict(detail), now)])
 
 
 def put_results(session: Session, scope: Scope, results: Sequence[GateRecord]) -> None:
     """The same for many; no two of the same gate and subject."""
-    upsert_rows(session, GateResult, [_row_of(scope, each) for each in results])
+    upsert_rows(session, GateResult, _rows_of(scope, results))
 
 
 def add_results(session: Session, scope: Scope, results: Sequence[GateRecord]) -> None:
     """The same where none of them is there yet, which is quicker. IntegrityError where one is."""
-    insert_rows(session, GateResult, [_row_of(scope, each) for each in results])
+    insert_rows(session, GateResult, _rows_of(scope, results))
 
 
 def results_of(
@@ -59,19 +68,18 @@ def results_of(
 ) -> dict[str, dict[str, GateRecord]]:
     """Subject -> gate -> the newest result, of those gates and subjects; those that have one."""
     found: defaultdict[str, dict[str, GateRecord]] = defaultdict(dict)
-    these = and_(among(session, GateResult.gate, gates), among(session, GateResult.subject, subjects))
+    these = and_(among(session, GateResult.gate, _kept_as(gates)), among(session, GateResult.subject, subjects))
     for row in session.execute(_rows().where(in_scope(GateResult, scope), these)):
-        record = GateRecord(*row)
-        found[record.subject][record.gate] = record
+        for record in _records(row):
+            if record.gate in gates:
+                found[record.subject][record.gate] = record
     return found
 
 
 def passed(session: Session, scope: Scope, gate: str, subject: str, subject_hash: str) -> bool:
     """Whether the newest result passed and was about exactly this."""
-    row = session.scalar(
-        select(GateResult).where(in_scope(GateResult, scope), GateResult.gate == gate, GateResult.subject == subject)
-    )
-    return row is not None and row.passed and row.subject_hash == subject_hash
+    found = results_of(session, scope, [gate], [subject]).get(subject, {}).get(gate)
+    return found is not None and found.passed and found.subject_hash == subject_hash
 
 
 def list_results(
@@ -80,14 +88,50 @@ def list_results(
     """Newest results by gate and subject."""
     rows = _rows().where(in_scope(GateResult, scope))
     if gate is not None:
-        rows = rows.where(GateResult.gate == gate)
+        rows = rows.where(GateResult.gate.in_(_kept_as([gate])))
     if subject is not None:
         rows = rows.where(GateResult.subject == subject)
-    return [GateRecord(*row) for row in session.execute(rows.order_by(GateResult.gate, GateResult.subject))]
+    every = [record for row in session.execute(rows) for record in _records(row) if gate in {None, record.gate}]
+    return sorted(every, key=lambda record: (record.gate, record.subject))
+
+
+def _kept_as(gates: Iterable[str]) -> set[str]:
+    return {_QUANTITIES if gate in QUANTITY_GATES else gate for gate in gates}
+
+
+def _rows_of(scope: Scope, results: Sequence[GateRecord]) -> list[dict[str, Any]]:
+    rows = [_row_of(scope, each) for each in results if each.gate not in QUANTITY_GATES]
+    together: defaultdict[str, list[GateRecord]] = defaultdict(list)
+    for each in results:
+        if each.gate in QUANTITY_GATES:
+            together[each.subject].append(each)
+    # Nearly all say the same, and what is the same object is written out once.
+    details: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for of_subject in together.values():
+        first = of_subject[0]
+        if {each.gate for each in of_subject} != set(QUANTITY_GATES) or any(
+            each.subject_hash != first.subject_hash for each in of_subject
+        ):
+            raise ValueError("the gates of the quantities are kept together, on what all of them looked at")
+        key = tuple((each.gate, each.passed, id(each.detail)) for each in of_subject)
+        if key not in details:
+            details[key] = {each.gate: {"passed": each.passed, "detail": each.detail} for each in of_subject}
+        passed = all(each.passed for each in of_subject)
+        rows.append(_row_of(scope, replace(first, gate=_QUANTITIES, passed=passed, detail=details[key])))
+    return rows
 
 
 def _row_of(scope: Scope, record: GateRecord) -> dict[str, Any]:
     return scoped(scope, **{name: getattr(record, name) for name in _NAMES})
+
+
+def _records(row: Row[Any]) -> Iterator[GateRecord]:
+    record = GateRecord(*tuple(row))
+    if record.gate != _QUANTITIES:
+        yield record
+        return
+    for gate, said in record.detail.items():
+        yield GateRecord(gate, record.subject, record.subject_hash, said["passed"], said["detail"], record.checked_at)
 
 
 def _rows() -> Select[Any]:

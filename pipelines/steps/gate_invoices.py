@@ -7,8 +7,9 @@ finalizing asks for a passed result of each of them with the hash that holds at 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -54,7 +55,7 @@ class Gate(StrEnum):
     FINALIZE = "finalize"
 
 
-QUANTITY_GATES = (Gate.QUANTITIES_MATCH_RAW, Gate.IDENTITIES_COUNT_ONCE, Gate.EVENTS_ARE_USABLE, Gate.AS_EXPECTED)
+QUANTITY_GATES = tuple(map(Gate, gates.QUANTITY_GATES))
 
 
 @dataclass(frozen=True)
@@ -102,19 +103,35 @@ class Corrections:
         return cls(len(found), sum(each.applied for each in found))
 
 
+class _Counted(NamedTuple):
+    """What gates look at of a quantity."""
+
+    price_id: str
+    price_version: int
+    meter_id: str
+    meter_version: int
+    segment_start: datetime
+    segment_end: datetime
+    quantity: Decimal
+    quantity_hash: str
+
+
 def quantities_hash(recorded: Sequence[QuantityRecord], corrections: Corrections) -> str:
     """Stands for all quantities of a period, and for the corrections that events had seen when they were looked at."""
     return content_hash(
         [
-            {"corrections": [corrections.decided, corrections.applied]},
+            [corrections.decided, corrections.applied],
             *(
-                {
-                    "price": [quantity.price_id, quantity.price_version],
-                    "meter": [quantity.meter_id, quantity.meter_version],
-                    "segment": [quantity.segment_start, quantity.segment_end],
-                    "quantity": quantity.quantity,
-                    "events": quantity.quantity_hash,
-                }
+                _Counted(
+                    quantity.price_id,
+                    quantity.price_version,
+                    quantity.meter_id,
+                    quantity.meter_version,
+                    quantity.segment_start,
+                    quantity.segment_end,
+                    quantity.quantity,
+                    quantity.quantity_hash,
+                )
                 for quantity in sorted(recorded, key=lambda quantity: (quantity.price_id, quantity.segment_start))
             ),
         ]
@@ -144,7 +161,9 @@ def store_outcomes(session: Session, scope: Scope, outcomes: Sequence[Outcome], 
     before = [known.get(each.subject, {}).get(each.gate) for each in records]
     pairs = list(zip(records, before, strict=True))
     gates.add_results(session, scope, [new for new, old in pairs if old is None])
-    gates.put_results(session, scope, [new for new, old in pairs if old is not None and not _says_the_same(new, old)])
+    # What is kept with others is written with them.
+    changed = {new.subject for new, old in pairs if old is not None and not _says_the_same(new, old)}
+    gates.put_results(session, scope, [new for new, old in pairs if old is not None and new.subject in changed])
     return kept
 
 

@@ -1,6 +1,6 @@
 """Lets a named person bill an invoice although a gate has refused it: the way out where a run cannot mend it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -66,10 +66,18 @@ def override_gate(
         outcome = Outcome(gate, scope, subject, refused.subject_hash, passed=False, detail=refused.detail)
         gates.put_result(session, scope, override_of(gate), subject, override_hash(outcome), True, said, now)
         detail = {**refused.detail, "overridden_by": override.person, "reason": override.reason}
-        gates.put_result(session, scope, gate.value, subject, refused.subject_hash, True, detail, now)
+        _put(session, scope, replace(refused, passed=True, detail=detail, checked_at=now))
         audited = {"gate": gate.value, **said}
         audit.write(session, scope, override.actor, "invoice.gate_overridden", "invoice", invoice_id, audited, now)
         return gates.list_results(session, scope, gate=gate.value, subject=subject)[0]
+
+
+def _put(session: Session, scope: Scope, result: GateRecord) -> None:
+    beside = []
+    if result.gate in gates.QUANTITY_GATES:
+        known = gates.results_of(session, scope, gates.QUANTITY_GATES, [result.subject])[result.subject]
+        beside = [each for name, each in known.items() if name != result.gate]
+    gates.put_results(session, scope, [result, *beside])
 
 
 def _subject(session: Session, scope: Scope, invoice: InvoiceRecord, gate: Gate) -> str:
