@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing.instant import format_instant
 from billing.invoice import BillingReason, InvoiceStatus
-from billing.period import Period
+from billing.period import Period, Schedule
 from billing.scope import Scope
-from billing.subscription import Segment
+from billing.subscription import Life, Segment
 from ledger.models import Invoice
 from ledger.store import subscriptions
 from ledger.store.rows import among, in_scope, scope_of
@@ -22,6 +23,9 @@ from pipelines.steps.isolation import Failure, failure_of
 __all__ = ["BillingDay", "Due", "billing_day", "due_of", "hold_open", "scope_of_due"]
 
 _TICK = timedelta(microseconds=1)
+
+
+_instant = lru_cache(maxsize=4096)(format_instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Due:
     @property
     def subject(self) -> str:
         """The name under which gates know the period, which they look at before its invoice exists."""
-        start = f"{self.subscription.id}@{format_instant(self.period.start)}"
+        start = f"{self.subscription.id}@{_instant(self.period.start)}"
         return f"{start}~advance" if self.is_start else start
 
     def failure(self, error: Exception) -> Failure:
@@ -120,8 +124,22 @@ def due_of(
     status: InvoiceStatus | None = None,
 ) -> Due:
     """A period of the subscription as something to bill."""
-    full, segments = subscription.schedule().full_period(period), subscription.life().segments(period)
+    full, segments = _whole(subscription, period)
     return Due(scope, subscription, period, full, segments, reason, invoice_id, status)
+
+
+def _whole(subscription: SubscriptionRecord, period: Period) -> tuple[Period, tuple[Segment, ...]]:
+    """The full period and the segments. Subscriptions that nothing has happened to share them with many."""
+    if subscription.history or subscription.trial_end is not None:
+        return subscription.schedule().full_period(period), subscription.life().segments(period)
+    return _shared(subscription.schedule(), subscription.end_date, subscription.plan_id, period)
+
+
+@lru_cache(maxsize=4096)
+def _shared(
+    schedule: Schedule, end: datetime | None, plan_id: str, period: Period
+) -> tuple[Period, tuple[Segment, ...]]:
+    return schedule.full_period(period), Life(schedule.start, end, None, plan_id).segments(period)
 
 
 def hold_open(session: Session, scope: Scope, dues: Sequence[Due]) -> list[Due]:

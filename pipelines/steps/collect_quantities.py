@@ -69,7 +69,7 @@ def collect_quantities(
     def record(session: Session, scope: Scope, some: Sequence[_Reading]) -> Worked[int]:
         return _record(session, scope, some, answers, now)
 
-    changed, not_recorded = in_batches(ledger, readings, _scope_of, record, _failure)
+    changed, not_recorded = in_batches(ledger, readings, _scope_of, record, _failure, _customer_of)
     return Collected(
         due=len(day.due),
         settled=len(day.due) - len(day.open),
@@ -138,6 +138,10 @@ def _external_ids(session: Session, periods: Sequence[Due]) -> dict[tuple[Scope,
 
 def _scope_of(reading: _Reading) -> Scope:
     return reading.due.scope
+
+
+def _customer_of(reading: _Reading) -> str:
+    return reading.due.subscription.customer_id
 
 
 def _failure(reading: _Reading, error: Exception) -> Failure:

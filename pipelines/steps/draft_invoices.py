@@ -48,7 +48,7 @@ def draft_invoices(
         ]
         return invoices.ensure_drafts(session, scope, wanted, now), []
 
-    made, failures = in_batches(ledger, missing, scope_of_due, draft, Due.failure)
+    made, failures = in_batches(ledger, missing, scope_of_due, draft, Due.failure, _customer_of)
     return Drafted(
         due=len(day.due),
         created=tuple(made),
@@ -56,3 +56,7 @@ def draft_invoices(
         settled=len(day.due) - len(day.open),
         failures=(*day.failures, *failures),
     )
+
+
+def _customer_of(due: Due) -> str:
+    return due.subscription.customer_id

@@ -14,7 +14,7 @@ from pipelines.steps.chosen import Chosen, cutoff
 from pipelines.steps.facts import Facts
 from pipelines.steps.isolation import Failure, failure_of
 
-__all__ = ["Draft", "draft_failure", "drafts_of", "due_of_draft", "is_start", "scope_of_draft"]
+__all__ = ["Draft", "customer_of_draft", "draft_failure", "drafts_of", "due_of_draft", "is_start", "scope_of_draft"]
 
 Draft = tuple[Scope, DraftRecord]
 
@@ -53,6 +53,11 @@ def due_of_draft(facts: Facts, draft: InvoiceRecord) -> Due:
 def scope_of_draft(item: Draft) -> Scope:
     """The environment of a draft."""
     return item[0]
+
+
+def customer_of_draft(item: Draft) -> str:
+    """Whose draft it is; our id."""
+    return item[1].customer_id
 
 
 def is_start(draft: InvoiceRecord | DraftRecord) -> bool:

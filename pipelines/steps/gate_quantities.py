@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby, islice
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -37,6 +38,9 @@ from warehouse_sql.reconcile import reconciled_watermark
 from warehouse_sql.usage import Quantity
 
 __all__ = ["gate_quantities"]
+
+
+_CLEAR: Final[dict[str, Any]] = {"problems": [], "unusable": {}}
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def gate_quantities(
         kept = iter(store_outcomes(session, scope, [one for _, found in checked for one in found], now))
         return [tuple(islice(kept, len(found))) for _, found in checked], failures
 
-    checked, not_checked = in_batches(ledger, looked, _scope_of, check, _failure)
+    checked, not_checked = in_batches(ledger, looked, _scope_of, check, _failure, _customer_of)
     report = tuple(outcome for outcomes in checked for outcome in outcomes)
     return GateReport(report, (*day.failures, *failures, *not_checked))
 
@@ -124,6 +128,10 @@ def _looked(session: Session, dues: Sequence[Due]) -> tuple[list[_Looked], list[
 
 def _scope_of(period: _Looked) -> Scope:
     return period.due.scope
+
+
+def _customer_of(period: _Looked) -> str:
+    return period.due.subscription.customer_id
 
 
 def _failure(period: _Looked, error: Exception) -> Failure:
@@ -175,7 +183,7 @@ def _outcomes(period: _Looked, seen: _Seen, unexpected: list[str]) -> tuple[Outc
             period.due.subject,
             looked_at,
             not found,
-            {"problems": found, "unusable": unusable},
+            {"problems": found, "unusable": unusable} if found or unusable else _CLEAR,
         )
         for gate, found in problems.items()
     )

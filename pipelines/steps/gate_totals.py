@@ -14,7 +14,7 @@ from ledger.store import invoices
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
+from pipelines.steps.drafts import Draft, customer_of_draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
 from pipelines.steps.facts import Facts
 from pipelines.steps.gate_invoices import Gate, GateReport, Outcome, store_outcomes
 from pipelines.steps.invoice_hash import invoice_hash
@@ -33,12 +33,11 @@ def gate_totals(
     """Check every draft whose period ends in [start, end) and keep the results."""
     with ledger.read() as session:
         drafts = drafts_of(session, start, end, now, chosen)
-    catalog = Catalog()
 
     def check(session: Session, scope: Scope, items: Sequence[Draft]) -> Worked[Outcome]:
         # Read again: another run may have priced them since they were listed.
         found = invoices.invoices_of(session, scope, {draft.id for _, draft in items})
-        facts = Facts(session, scope, catalog)
+        facts = Facts(session, scope, Catalog())
         facts.expect_subscriptions({draft.subscription_id for _, draft in items if draft.subscription_id is not None})
         looked, failures = apart(items, lambda item: _look(facts, found[item[1].id]), draft_failure)
         facts.expect([due for _, (_, due) in looked])
@@ -48,7 +47,7 @@ def gate_totals(
         outcomes = [outcome for _, outcome in checked]
         return store_outcomes(session, scope, outcomes, now), [*failures, *not_checked]
 
-    outcomes, failures = in_batches(ledger, drafts, scope_of_draft, check, draft_failure)
+    outcomes, failures = in_batches(ledger, drafts, scope_of_draft, check, draft_failure, customer_of_draft)
     return GateReport(tuple(outcomes), tuple(failures))
 
 

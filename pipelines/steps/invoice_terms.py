@@ -50,6 +50,8 @@ def terms_for(facts: Facts, billed: Billed) -> InvoiceTerms:
 
 def with_terms(inputs_hash: str, terms: InvoiceTerms) -> str:
     """Stands for what the lines were made from, and for what was then taken off and added (M3)."""
+    if not terms.discounts and not terms.taxes:
+        return inputs_hash
     return content_hash({"lines": inputs_hash, "terms": terms})
 
 

@@ -4,9 +4,12 @@ Statements and a transaction per item cost a hundred times what the work does; o
 to the first bad one. So items go in batches, and a batch that fails is halved until the bad item is alone.
 """
 
+import gc
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,6 +29,10 @@ __all__ = ["Failure", "Worked", "apart", "each_alone", "failure_of", "in_batches
 BATCH = 1000
 # From so many items on, what a step writes changes how full the tables are. It does again at every tenfold.
 _MANY = 500
+# One that waits for the database and one that counts.
+_AT_ONCE = 2
+# New objects between two looks for garbage: a batch makes millions that go as soon as nobody names them.
+_RARELY = 200_000
 # So many of those that are worked on one by one share a transaction.
 _FEW = 50
 
@@ -67,15 +74,21 @@ def in_batches(
     scope_of: Callable[[T], Scope],
     work: Callable[[Session, Scope, Sequence[T]], Worked[R]],
     failed: Callable[[T, Exception], Failure],
+    customer_of: Callable[[T], str] | None = None,
 ) -> tuple[list[R], list[Failure]]:
     """`work` for all items, many of one environment at a time: results and failures, in the order of the items.
 
     `work` says which of its items failed, and writes the others. Where it raises, its items are worked on in two halves
     and so on, until the one that it raises for is alone; what failed has written nothing. `work` must have no effect
     but on the session, since it is also run again after it has lost to another transaction.
+
+    With `customer_of`, two batches are worked on at once where the ledger takes it: while one waits for the database
+    the other one counts. What belongs to one customer is never in both, and goes in the order of the items.
     Raises Unavailable when the ledger is: then no item can do better than the next.
     """
-    return _in_batches(ledger, items, scope_of, work, failed, BATCH)
+    if customer_of is None or len(items) <= BATCH or not ledger.takes_several:
+        return _in_batches(ledger, items, scope_of, work, failed, BATCH)
+    return _two_at_once(ledger, items, scope_of, work, failed, customer_of)
 
 
 def _in_batches(
@@ -88,16 +101,60 @@ def _in_batches(
 ) -> Worked[R]:
     results: list[R] = []
     failures: list[Failure] = []
+    with _collecting_rarely():
+        for batch in _batches(ledger, items, size):
+            done, not_done = ledger.run(partial(_batch, items=batch, group_of=group_of, work=work, failed=failed))
+            results += done
+            failures += not_done
+    return results, failures
+
+
+def _two_at_once(
+    ledger: Ledger,
+    items: Sequence[T],
+    group_of: Callable[[T], G],
+    work: Callable[[Session, G, Sequence[T]], Worked[R]],
+    failed: Callable[[T, Exception], Failure],
+    customer_of: Callable[[T], str],
+) -> Worked[R]:
+    running: list[tuple[set[tuple[G, str]], Future[Worked[R]]]] = []
+    every: list[Future[Worked[R]]] = []
+    with _collecting_rarely(), ThreadPoolExecutor(_AT_ONCE, "batch") as pool:
+        for batch in _batches(ledger, items, BATCH):
+            whose = {(group_of(item), customer_of(item)) for item in batch}
+            while len(running) == _AT_ONCE or any(not whose.isdisjoint(others) for others, _ in running):
+                wait([one for _, one in running], return_when=FIRST_COMPLETED)
+                # Where one cannot go on, none after it is begun.
+                for _, one in running:
+                    if one.done():
+                        one.result()
+                running = [pair for pair in running if not pair[1].done()]
+            begun = pool.submit(ledger.run, partial(_batch, items=batch, group_of=group_of, work=work, failed=failed))
+            running.append((whose, begun))
+            every.append(begun)
+    done = [one.result() for one in every]
+    return [each for results, _ in done for each in results], [each for _, failures in done for each in failures]
+
+
+def _batches(ledger: Ledger, items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in order. As the tables fill, the database looks at them again."""
     refresh_at = 0 if len(items) > _MANY else len(items)
     for start in range(0, len(items), size):
         if start >= refresh_at:
             ledger.refresh_statistics()
             refresh_at = max(_MANY, 10 * start)
-        batch = items[start : start + size]
-        done, not_done = ledger.run(partial(_batch, items=batch, group_of=group_of, work=work, failed=failed))
-        results += done
-        failures += not_done
-    return results, failures
+        yield items[start : start + size]
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Spares the records of a day to be looked through again and again for cycles, of which they have none."""
+    before = gc.get_threshold()
+    gc.set_threshold(_RARELY, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def each_alone(

@@ -133,6 +133,8 @@ class Catalog:
         Most have none, and are spared the look at the periods before and after.
         """
         history = due.subscription.history
+        if not history:
+            return self._plan_has_advance(session, due.scope, due.subscription.plan_id)
         if any(change.kind is ChangeKind.PRICE_OVERRIDDEN for change in history):
             return True
         return any(self._plan_has_advance(session, due.scope, each) for each in due.subscription.plan_ids)

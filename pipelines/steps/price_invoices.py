@@ -9,13 +9,16 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
 from billing.adjustments.adjust import adjust
+from billing.advance import Settlement
 from billing.errors import NotFound
 from billing.invoice import InvoiceStatus, LineDraft, content_hash
 from billing.line_adjustment import LineAdjustment, adjustment_line
+from billing.money import nothing_in
 from billing.rating import Rated
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -25,13 +28,14 @@ from ledger.store.invoices import DraftRecord, InvoiceRecord
 from ledger.store.quantities import QuantityRecord
 from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
+from pipelines.steps.drafts import Draft, customer_of_draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
 from pipelines.steps.facts import Facts
 from pipelines.steps.invoice_parts import parts_of_invoice
 from pipelines.steps.invoice_terms import terms_of, with_terms
 from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog, Part
 from pipelines.steps.rate_parts import rate_parts
+from pipelines.steps.terms_hash import terms_hash
 
 __all__ = [
     "Priced",
@@ -45,6 +49,14 @@ __all__ = [
 
 
 _NAMES = [item.name for item in fields(LineDraft)]
+
+
+class _Number(NamedTuple):
+    """What goes into a line beside its price."""
+
+    quantity: Decimal
+    quantity_hash: str | None
+    settles: Settlement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +89,11 @@ def price_invoices(
         drafts = drafts_of(session, start, end, now, chosen)
     # The earlier period first: a coupon that counts once goes to the first invoice.
     drafts.sort(key=lambda item: (item[0], item[1].period.end, item[1].period.start, item[1].subscription_id or ""))
-    catalog = Catalog()
 
     def price(session: Session, scope: Scope, items: Sequence[Draft]) -> Worked[PricedInvoice]:
-        return _price_drafts(Facts(session, scope, catalog), [draft for _, draft in items], now, code_version)
+        return _price_drafts(Facts(session, scope, Catalog()), [draft for _, draft in items], now, code_version)
 
-    priced, failures = in_batches(ledger, drafts, scope_of_draft, price, draft_failure)
+    priced, failures = in_batches(ledger, drafts, scope_of_draft, price, draft_failure, customer_of_draft)
     return Priced(tuple(priced), tuple(failures))
 
 
@@ -95,42 +106,16 @@ def lines_for(due: Due, parts: Sequence[Part], recorded: Sequence[QuantityRecord
     read = [_quantity_of(part, known) for part in parts]
     numbers = [part.quantity if found is None else found.quantity for part, found in zip(parts, read, strict=True)]
     rated = rate_parts(parts, numbers, due.subscription.currency, due.subscription.schedule())
-    return tuple(_line(*three) for three in zip(parts, read, rated, strict=True))
+    nothing = nothing_in(due.subscription.currency)
+    return tuple(_line(*three, nothing) for three in zip(parts, read, rated, strict=True))
 
 
 def inputs_hash_of(due: Due, parts: Sequence[Part], lines: Sequence[LineDraft], code_version: str) -> str:
     """Stands for everything that the lines of a period were made from (M3); `parts` and `lines` in the same order."""
-    subscription = due.subscription
-    return content_hash(
-        {
-            "code_version": code_version,
-            "subscription": {
-                "id": subscription.id,
-                "currency": subscription.currency,
-                "interval": subscription.interval,
-                "billing_anchor": subscription.billing_anchor,
-                "timezone": subscription.timezone,
-            },
-            "period": due.period,
-            "full": due.full,
-            # What becomes of the first period after its advance was billed is for its own invoice.
-            "segments": [] if due.is_start else due.segments,
-            "prices": [
-                {
-                    "id": part.price.record.id,
-                    "version": part.price.record.version,
-                    "spec": part.price.record.spec,
-                    "meter": None if part.price.meter is None else [part.price.meter.id, part.price.meter.version],
-                    "continues": part.price.continues,
-                    "period": part.period,
-                    "quantity": line.quantity,
-                    "quantity_hash": line.quantity_hash,
-                    "settles": part.settles,
-                }
-                for part, line in zip(parts, lines, strict=True)
-            ],
-        }
-    )
+    numbers = [
+        _Number(line.quantity, line.quantity_hash, part.settles) for part, line in zip(parts, lines, strict=True)
+    ]
+    return content_hash([due.subscription.id, terms_hash(due, parts, code_version), numbers])
 
 
 def with_adjustments(inputs_hash: str, adjustments: Sequence[LineAdjustment]) -> str:
@@ -229,7 +214,7 @@ def _quantity_of(part: Part, known: Mapping[tuple[str, datetime], QuantityRecord
     return found
 
 
-def _line(part: Part, quantity: QuantityRecord | None, rated: Rated) -> LineDraft:
+def _line(part: Part, quantity: QuantityRecord | None, rated: Rated, nothing: Decimal) -> LineDraft:
     record = part.price.record
     return LineDraft(
         key=part.key,
@@ -246,6 +231,8 @@ def _line(part: Part, quantity: QuantityRecord | None, rated: Rated) -> LineDraf
         breakdown=rated.breakdown,
         watermark=None if quantity is None else quantity.watermark,
         quantity_hash=None if quantity is None else quantity.quantity_hash,
+        discount=nothing,
+        tax=nothing,
     )
 
 

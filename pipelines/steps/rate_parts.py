@@ -8,11 +8,13 @@ Both need quantities that can be put together; an average or a number of unique 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
 
 from billing.advance import true_up
 from billing.exact import EXACT
 from billing.meter import AggregationType
-from billing.period import Schedule
+from billing.period import Period, Schedule
 from billing.proration import share
 from billing.rating import Rated, rate, rate_part
 from pipelines.steps.plan_prices import Part
@@ -42,14 +44,21 @@ def rate_parts(parts: Sequence[Part], quantities: Sequence[Decimal], currency: s
             rated.append(true_up(part.settles, currency))
             continue
         if part.price.meter is None:
-            served = share(part.period, schedule.full_period(part.period))
-            rated.append(rate(part.price.record.price, quantity, currency, None if served == 1 else served, quantity))
+            served = _served(part.period, schedule)
+            rated.append(rate(part.price.record.price, quantity, currency, served, quantity))
             continue
         since, before, after = _progress(part, quantity, used)
         used.append(_Used(part, quantity, since, after))
         price = part.price.record.price
         rated.append(rate_part(price, quantity, currency, since=since, before=before, after=after))
     return rated
+
+
+@lru_cache(maxsize=4096)
+def _served(period: Period, schedule: Schedule) -> Fraction | None:
+    """The share of the whole period, None where it is all of it. Of a billing day most ask for the same."""
+    served = share(period, schedule.full_period(period))
+    return None if served == 1 else served
 
 
 def _progress(part: Part, quantity: Decimal, used: Sequence[_Used]) -> tuple[Decimal | None, Decimal | None, Decimal]:
