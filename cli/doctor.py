@@ -48,7 +48,8 @@ def _ledger_findings(settings: Settings, key: str) -> list[Finding]:
             box=SecretBox(ring, next(iter(ring))) if ring else None,
             scope=scope_of(parts.ledger, key),
             public_url=settings.public_url,
-            has_metrics_token=bool(settings.metrics_token.get_secret_value()),
+            sends_alerts=bool(settings.alert_url),
+            support_url=settings.support_url,
             now=datetime.now(UTC),
         )
         return check_production(place)

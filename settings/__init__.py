@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="Secrets that sign alerts, separated by commas: each of them signs."
     )
 
+    support_url: str = Field(
+        default="", description="Where it is written down who answers customers and how; shown by `tally doctor`."
+    )
+
     automatic_billing: bool = Field(
         default=False, description="Whether periods are billed by themselves from the first start on."
     )

@@ -14,7 +14,7 @@ from api.schemas.mappings import MappingFilters, MappingOut
 from api.schemas.problem import problems
 from ledger.store import connections, mappings
 from ledger.store.connections import ConnectionRecord
-from pipelines.steps.connections import change, connect
+from pipelines.steps.connections import change, connect, disconnect
 
 routes = router("Connections")
 
@@ -25,7 +25,9 @@ def create_connection(body: ConnectionIn, once: Annotated[Once, creates("connect
     call, wanted = once.call, body.new_connection()
     deps = call.deps
     return once.carry_out(
-        lambda: _out(call, connect(deps.ledger, call.scope, deps.box, deps.gateway_factory, wanted, call.now))
+        lambda: _out(
+            call, connect(deps.ledger, call.scope, deps.box, deps.gateway_factory, wanted, call.caller.id, call.now)
+        )
     )
 
 
@@ -53,14 +55,17 @@ def change_connection(
     with deps.ledger.read() as session:
         known = connections.open_secrets(session, call.scope, connection_id, deps.box)
     update = body.update(known.webhook_secrets)
-    return _out(call, change(deps.ledger, call.scope, deps.box, deps.gateway_factory, connection_id, update))
+    changed = change(
+        deps.ledger, call.scope, deps.box, deps.gateway_factory, connection_id, update, call.caller.id, call.now
+    )
+    return _out(call, changed)
 
 
 @routes.delete("/connections/{connection_id}", status_code=204, responses=problems(404))
 def delete_connection(connection_id: PathId, call: Annotated[Call, needs("connections:write")]) -> None:
     """Forget a connection and its secrets. What Stripe already has stays at Stripe."""
     with call.deps.ledger.begin() as session:
-        connections.delete_connection(session, call.scope, connection_id, call.now)
+        disconnect(session, call.scope, connection_id, call.caller.id, call.now)
 
 
 @routes.get("/connections/{connection_id}/mappings", responses=problems(404))

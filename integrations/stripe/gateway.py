@@ -4,10 +4,13 @@ Each POST carries the caller's idempotency key; how a call is made and repeated 
 subscriptions are in `catalog_gateway`, refunds and credit notes in `refund_gateway`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, cast
+
+import stripe
 
 from billing.ports import (
     OUR_CUSTOMER,
@@ -26,6 +29,7 @@ from billing.ports import (
     ProviderEvent,
     ProviderInvoice,
     ProviderInvoiceLine,
+    ProviderKeyRefused,
     ProviderNotFound,
     ProviderPayment,
     ProviderPaymentMethod,
@@ -46,6 +50,27 @@ class StripeGateway(CatalogCalls, RefundCalls):
     def account(self) -> ProviderAccount:
         body = self._one(self._api.accounts.retrieve_current)
         return ProviderAccount(body["id"], self._livemode)
+
+    def unreadable(self) -> list[str]:
+        """One object of each kind is asked for; of payment methods only a customer's are listed, so not of these."""
+        api = self._api
+        kinds: dict[str, Callable[[Any], stripe.StripeObject]] = {
+            "Charges and Refunds": api.charges.list,
+            "Checkout Sessions": api.checkout.sessions.list,
+            "Coupons": api.coupons.list,
+            "Credit notes": api.credit_notes.list,
+            "Customers": api.customers.list,
+            "Disputes": api.disputes.list,
+            "Events": api.events.list,
+            "Invoices": api.invoices.list,
+            "PaymentIntents": api.payment_intents.list,
+            "Prices": api.prices.list,
+            "Products": api.products.list,
+            "SetupIntents": api.setup_intents.list,
+            "Subscriptions": api.subscriptions.list,
+            "Tax Rates": api.tax_rates.list,
+        }
+        return [name for name, listed in kinds.items() if not self._may(partial(listed, {"limit": 1}))]
 
     def webhook_endpoints(self) -> list[WebhookEndpoint]:
         params = cast("Any", {"limit": PAGE})
@@ -243,6 +268,13 @@ class StripeGateway(CatalogCalls, RefundCalls):
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})
         return [mapping.event(body) for body in self._all(lambda: self._api.events.list(params))]
+
+    def _may(self, call: Callable[[], stripe.StripeObject]) -> bool:
+        try:
+            self._one(call)
+        except ProviderKeyRefused:
+            return False
+        return True
 
     def _create_session(self, params: dict[str, Any], key: str) -> ProviderSession:
         typed = cast("Any", params)

@@ -75,6 +75,7 @@ def list_entries(
     *,
     entity: str | None = None,
     entity_id: str | None = None,
+    action: str | None = None,
     cursor: str | None = None,
     limit: int = DEFAULT_LIMIT,
 ) -> Page[AuditRecord]:
@@ -84,6 +85,8 @@ def list_entries(
         rows = rows.where(AuditEntry.entity == entity)
     if entity_id is not None:
         rows = rows.where(AuditEntry.entity_id == entity_id)
+    if action is not None:
+        rows = rows.where(AuditEntry.action == action)
     return paginate(session, rows, AuditEntry.at, AuditEntry.id, _record, cursor, limit)
 
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from billing.errors import Conflict, InvalidInput
 from billing.ports import GatewayFactory, PaymentGateway, ProviderAccount, ProviderKeyRefused
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox, Secrets
+from ledger.store import audit, tenants
 from ledger.store import connections as store
-from ledger.store import tenants
 from ledger.store.connections import ConnectionRecord
 from pipelines.steps.sync_config import (
     AFTER_LAST_TRY,
@@ -31,6 +33,9 @@ from pipelines.steps.sync_config import (
 )
 
 PROVIDER = "stripe"
+ENTITY = "connection"
+# The audit's word for another secret key of the provider.
+KEY_CHANGED = "connection.key_changed"
 _SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]{8,250}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{8,250}")
 _KEPT_GATEWAYS = 256
@@ -153,9 +158,15 @@ class Gateways:
 
 
 def connect(
-    ledger: Ledger, scope: Scope, box: SecretBox, factory: GatewayFactory, request: NewConnection, now: datetime
+    ledger: Ledger,
+    scope: Scope,
+    box: SecretBox,
+    factory: GatewayFactory,
+    request: NewConnection,
+    actor: str,
+    now: datetime,
 ) -> ConnectionRecord:
-    """Checks the key with the provider and stores the connection, its secrets sealed.
+    """Checks the key with the provider and stores the connection, its secrets sealed; who did it is audited.
 
     InvalidInput `secret_key_malformed`, `webhook_secret_malformed`, `key_mode_mismatch`, `secret_key_refused` and those
     of `check_sync_config`; Conflict `connection_active_exists`; ProviderUnavailable.
@@ -165,7 +176,7 @@ def connect(
     account = _account_of(ledger, scope, factory, request.secret_key)
     sealed = box.seal(scope, Secrets(request.secret_key, request.webhook_secrets))
     with ledger.begin() as session:
-        return store.create_connection(
+        made = store.create_connection(
             session,
             scope,
             name=request.name,
@@ -176,12 +187,23 @@ def connect(
             account_id=account.id,
             now=now,
         )
+        detail = {"account": account.id, "livemode": account.livemode, "secret_key_last4": made.secret_key_last4}
+        audit.write(session, scope, actor, "connection.created", ENTITY, made.id, detail, now)
+        return made
 
 
 def change(
-    ledger: Ledger, scope: Scope, box: SecretBox, factory: GatewayFactory, connection_id: str, update: ConnectionUpdate
+    ledger: Ledger,
+    scope: Scope,
+    box: SecretBox,
+    factory: GatewayFactory,
+    connection_id: str,
+    update: ConnectionUpdate,
+    actor: str,
+    now: datetime,
 ) -> ConnectionRecord:
-    """Changes a connection; a new key must belong to the account that the mappings point into.
+    """Changes a connection; a new key must belong to the account that the mappings point into. Who changed what is
+    audited.
 
     As `connect`, and NotFound `connection_not_found`, Conflict `account_differs`.
     """
@@ -213,7 +235,17 @@ def change(
             old = store.open_secrets(session, scope, connection_id, box)
             kept = old.webhook_secrets if update.webhook_secrets is None else update.webhook_secrets
             changes["sealed"] = box.seal(scope, Secrets(update.secret_key or old.secret_key, kept))
-        return store.update_connection(session, scope, connection_id, changes)
+        changed = store.update_connection(session, scope, connection_id, changes)
+        detail = {"changed": [name for name, value in vars(update).items() if value is not None]}
+        action = "connection.changed" if update.secret_key is None else KEY_CHANGED
+        audit.write(session, scope, actor, action, ENTITY, connection_id, detail, now)
+        return changed
+
+
+def disconnect(session: Session, scope: Scope, connection_id: str, actor: str, now: datetime) -> None:
+    """Forgets a connection and its secrets; its mappings stay. NotFound `connection_not_found`."""
+    store.delete_connection(session, scope, connection_id, now)
+    audit.write(session, scope, actor, "connection.deleted", ENTITY, connection_id, {}, now)
 
 
 def _account_of(ledger: Ledger, scope: Scope, factory: GatewayFactory, secret_key: str) -> ProviderAccount:

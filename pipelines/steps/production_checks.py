@@ -16,13 +16,14 @@ from billing.errors import TallyError
 from billing.ports import ProviderKeyRefused, WebhookEndpoint
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.models import Checkout, InboxEvent, Mapping, OutboxItem, Payment, Subscription
+from ledger.models import Checkout, InboxEvent, Mapping, OutboxItem, Payment, Subscription, WebhookDelivery
 from ledger.models.base import Scoped
 from ledger.secretbox import SecretBox
-from ledger.store import connections, tenants
+from ledger.store import alerts, audit, connections, keys, tenants
 from ledger.store.rows import in_scope
-from pipelines.steps.connections import PROVIDER, Gateways, Link
+from pipelines.steps.connections import KEY_CHANGED, PROVIDER, Gateways, Link
 from pipelines.steps.process_webhook import HANDLERS
+from pipelines.steps.recover_events import EVENTS_API
 from warehouse_sql.client import Warehouse
 from warehouse_sql.event_log import EventFilters, list_events
 
@@ -31,6 +32,8 @@ __all__ = ["Finding", "Level", "Place", "check_production"]
 # The worker takes seconds and the sweep a minute; what has waited for longer waits for nobody.
 _TOO_LONG = timedelta(minutes=15)
 _EVENTS_OF = timedelta(days=35)
+_KEY_LIFE = timedelta(days=90)
+_LATELY = timedelta(days=7)
 
 
 class Level(StrEnum):
@@ -51,7 +54,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """What is looked at. `box` is None where no encryption key is set; `public_url` is where Stripe reaches the API."""
+    """What is looked at. `box` is None where no encryption key is set; `public_url` is where Stripe reaches the API.
+
+    `sends_alerts` says that alerts have an address, `support_url` where the procedures for support are written down.
+    """
 
     ledger: Ledger
     warehouse: Warehouse
@@ -59,7 +65,8 @@ class Place:
     box: SecretBox | None
     scope: Scope
     public_url: str
-    has_metrics_token: bool
+    sends_alerts: bool
+    support_url: str
     now: datetime
 
     @property
@@ -96,11 +103,12 @@ def _key_rights(place: Place, name: str) -> Finding:
     assert place.box is not None  # noqa: S101 - the connection was opened with it
     with place.ledger.read() as session:
         restricted = connections.open_secrets(session, place.scope, link.connection.id, place.box).is_restricted
+    way_out = "Make a restricted key with the rights that docs/security.md lists, and PATCH the connection."
     if restricted:
-        return Finding(name, Level.GREEN, "a restricted key: it can do what was chosen for it")
-    way_out = (
-        "Make a restricted key with the rights that integrations/stripe/README.md lists, and PATCH the connection."
-    )
+        missing = link.gateway.unreadable()
+        if missing:
+            return Finding(name, Level.RED, f"the restricted key may not read {', '.join(missing)}", way_out)
+        return Finding(name, Level.GREEN, "a restricted key, which reads all that is needed; refused writes are listed")
     return Finding(name, Level.AMBER, "a secret key: it can do everything in the account", way_out)
 
 
@@ -114,6 +122,30 @@ def _sealing(place: Place, name: str) -> Finding:
         detail = "secrets are sealed with an older key than the first one"
         return Finding(name, Level.AMBER, detail, "Run tally keys rotate-encryption.")
     return Finding(name, Level.GREEN, f"all secrets are sealed with key {place.box.current}")
+
+
+def _key_age(place: Place, name: str) -> Finding:
+    """Keys that are changed each quarter are known to be changeable, and a lost one ends by itself."""
+    link = place.gateways.require(place.scope)
+    old = place.now - _KEY_LIFE
+    with place.ledger.read() as session:
+        ours = [
+            key
+            for key in keys.list_keys(session, place.scope)
+            if key.revoked_at is None and (key.expires_at is None or key.expires_at > place.now)
+        ]
+        changed = audit.list_entries(
+            session, place.scope, entity_id=link.connection.id, action=KEY_CHANGED, limit=1
+        ).items
+    found = [f"key {key.name} (…{key.last4})" for key in ours if key.created_at < old]
+    if (changed[0].at if changed else link.connection.created_at) < old:
+        found.append(f"Stripe's key …{link.connection.secret_key_last4}")
+    if found:
+        way_out = (
+            "tally keys rotate makes the next key beside the old one; PATCH the connection with a new key of Stripe."
+        )
+        return Finding(name, Level.AMBER, f"older than {_KEY_LIFE.days} days: {', '.join(found[:10])}", way_out)
+    return Finding(name, Level.GREEN, f"none is older than {_KEY_LIFE.days} days")
 
 
 def _endpoint(place: Place, name: str) -> Finding:
@@ -209,30 +241,58 @@ def _deliveries(place: Place, name: str) -> Finding:
         overdue = _count(
             session, place, InboxEvent, (InboxEvent.state == "open") & (InboxEvent.due_at < place.now - _TOO_LONG)
         )
+        delivered = select(WebhookDelivery.inbox_id).where(
+            in_scope(WebhookDelivery, place.scope), WebhookDelivery.source != EVENTS_API
+        )
+        lately = InboxEvent.received_at > place.now - _LATELY
+        missed = _count(session, place, InboxEvent, lately & InboxEvent.id.not_in(delivered))
     if dead:
         way_out = "tally webhooks list --state failed says why; tally webhooks replay --failed tries again."
         return Finding(name, Level.RED, f"{dead} events were given up", way_out)
     if overdue:
         way_out = "See that the API and Dagster run: they work off the inbox."
         return Finding(name, Level.RED, f"{overdue} events have waited for more than 15 minutes", way_out)
+    if missed:
+        way_out = "See in the Dashboard why Stripe cannot deliver to the endpoint; nothing is lost, it only comes late."
+        return Finding(name, Level.AMBER, f"{missed} events of a week were found at Stripe, not delivered", way_out)
     return Finding(name, Level.GREEN, "nothing waits and nothing was given up")
 
 
-def _alerting(place: Place, name: str) -> Finding:
+def _work(place: Place, name: str) -> Finding:
     with place.ledger.read() as session:
         dead = _count(session, place, OutboxItem, OutboxItem.state == "failed")
+        overdue = _count(
+            session, place, OutboxItem, (OutboxItem.state == "open") & (OutboxItem.created_at < place.now - _TOO_LONG)
+        )
     if dead:
         way_out = "GET /api/v1/connections/{id}/mappings?state=failed says why; tally reconcile sends what is missing."
         return Finding(name, Level.RED, f"{dead} pieces of work for Stripe were given up", way_out)
-    if not place.has_metrics_token:
-        way_out = "Set TALLY_METRICS_TOKEN and let Prometheus read /metrics; have Dagster tell you of failed runs."
-        return Finding(name, Level.AMBER, "the figures are given to this machine only", way_out)
-    return Finding(name, Level.GREEN, "the figures can be read by whoever watches")
+    if overdue:
+        way_out = "See that Dagster runs; what Stripe does not answer is tried again by itself."
+        return Finding(name, Level.AMBER, f"{overdue} pieces of work have waited for more than 15 minutes", way_out)
+    return Finding(name, Level.GREEN, "nothing waits for Stripe and nothing was given up")
 
 
-def _support(_place: Place, name: str) -> Finding:
-    way_out = "Write down who answers customers and how; docs/stripe.md says where each answer is found."
-    return Finding(name, Level.AMBER, "a person has to see to this; nothing here can", way_out)
+def _alerting(place: Place, name: str) -> Finding:
+    if not place.sends_alerts:
+        way_out = "Set TALLY_ALERT_URL and TALLY_ALERT_SECRETS, and try them with tally alerts test."
+        return Finding(name, Level.AMBER, "alerts are only logged", way_out)
+    with place.ledger.read() as session:
+        given_up = alerts.unsent(session).get("failed", (0, None))[0]
+    if given_up:
+        way_out = "See why the receiver does not take them; tally alerts resend sends them again."
+        return Finding(name, Level.RED, f"{given_up} alerts were given up: nobody was told", way_out)
+    return Finding(name, Level.GREEN, "alerts are sent, and all were taken")
+
+
+def _support(place: Place, name: str) -> Finding:
+    if place.support_url:
+        return Finding(name, Level.GREEN, f"written down at {place.support_url}")
+    way_out = (
+        "Write down who answers customers and how (docs/stripe.md says where each answer is found), and set "
+        "TALLY_SUPPORT_URL to where it is."
+    )
+    return Finding(name, Level.AMBER, "nothing says where the procedures are", way_out)
 
 
 def _environment(place: Place, name: str) -> Finding:
@@ -264,6 +324,7 @@ _CHECKS: tuple[tuple[str, Callable[[Place, str], Finding]], ...] = (
     ("encryption of secrets", _sealing),
     ("Stripe connection", _connection),
     ("rights of the key", _key_rights),
+    ("age of keys", _key_age),
     ("webhook endpoint", _endpoint),
     ("webhook secret", _webhook_secret),
     (
@@ -296,6 +357,7 @@ _CHECKS: tuple[tuple[str, Callable[[Place, str], Finding]], ...] = (
         ),
     ),
     ("webhook delivery", _deliveries),
+    ("work for Stripe", _work),
     ("alerting", _alerting),
     ("customer support", _support),
 )

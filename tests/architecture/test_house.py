@@ -90,6 +90,20 @@ def test_statements_for_the_warehouse_are_sql_files_only() -> None:
     assert found == []
 
 
+def test_every_practice_and_hole_of_the_security_page_names_tests_that_exist() -> None:
+    page = (REPO / "docs" / "security.md").read_text().partition("## The rights of a restricted key")[0]
+    defined = {
+        name
+        for path in (REPO / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    rows = [re.findall(r"`(test_\w+)`", line) for line in page.splitlines() if line.startswith("| ")]
+    named = [row for row in rows if row]
+    # Three tables with a heading each: fifteen practices, eleven holes, five scenarios.
+    assert (len(rows) - len(named), len(named)) == (6, 31)
+    assert [name for row in named for name in row if name not in defined] == []
+
+
 def test_every_promise_of_the_docs_has_a_test_that_is_named_after_it() -> None:
     promised = re.findall(r"^\| ([EUMS]\d) \|", (REPO / "docs" / "promises.md").read_text(), re.MULTILINE)
     tests = "\n".join(path.read_text() for path in (REPO / "tests").rglob("test_*.py"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from billing.errors import Conflict, InvalidInput
+from ledger.store import audit
 from ledger.store.connections import ConnectionRecord
 from pipelines.steps import connections
 from pipelines.steps.connections import ConnectionUpdate, NewConnection
@@ -17,7 +18,7 @@ from tests.support.sandbox_process import new_account
 
 def change(world: World, connection: ConnectionRecord, **update: Any) -> ConnectionRecord:
     wanted = ConnectionUpdate(**update)
-    return connections.change(world.ledger, world.scope, BOX, world.gateway, connection.id, wanted)
+    return connections.change(world.ledger, world.scope, BOX, world.gateway, connection.id, wanted, "key_1", world.now)
 
 
 def test_a_connection_knows_its_account_and_shows_only_last_digits(world: World) -> None:
@@ -65,7 +66,7 @@ def test_what_cannot_work_is_refused_before_it_is_stored(
     world: World, request_: NewConnection, code: str, field: str
 ) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        connections.connect(world.ledger, world.scope, BOX, world.gateway, request_, world.now)
+        connections.connect(world.ledger, world.scope, BOX, world.gateway, request_, "key_1", world.now)
     assert (refusal.value.code, refusal.value.field) == (code, field)
     assert request_.secret_key not in str(refusal.value)
     assert world.gateways().active(world.scope) is None
@@ -76,9 +77,9 @@ def test_a_test_key_is_refused_in_a_live_environment_and_a_live_key_accepted(wor
         live = a_scope(session, environment="live", kind="live")
     asked = [NewConnection("x", new_account(mode)) for mode in ("test", "live")]
     with pytest.raises(InvalidInput) as refusal:
-        connections.connect(world.ledger, live, BOX, world.gateway, asked[0], world.now)
+        connections.connect(world.ledger, live, BOX, world.gateway, asked[0], "key_1", world.now)
     assert refusal.value.code == "key_mode_mismatch"
-    assert connections.connect(world.ledger, live, BOX, world.gateway, asked[1], world.now).livemode
+    assert connections.connect(world.ledger, live, BOX, world.gateway, asked[1], "key_1", world.now).livemode
 
 
 def test_a_key_is_replaced_only_by_one_of_the_same_account(world: World) -> None:
@@ -88,6 +89,24 @@ def test_a_key_is_replaced_only_by_one_of_the_same_account(world: World) -> None
     assert refusal.value.code == "account_differs"
     changed = change(world, connection, secret_key=world.key, name="Stripe EU", webhook_secrets=("whsec_new_0123456",))
     assert (changed.name, changed.webhook_secret_last4) == ("Stripe EU", "3456")
+
+
+def test_who_changed_a_connection_is_audited_without_its_secrets(world: World) -> None:
+    connection = world.connect()
+    change(world, connection, name="Stripe EU", webhook_secrets=("whsec_new_0123456",))
+    change(world, connection, secret_key=world.key)
+    with world.ledger.begin() as session:
+        connections.disconnect(session, world.scope, connection.id, "key_2", world.now)
+    with world.ledger.read() as session:
+        entries = audit.list_entries(session, world.scope, entity_id=connection.id).items[::-1]
+    assert [(each.actor, each.action) for each in entries] == [
+        ("key_1", "connection.created"),
+        ("key_1", "connection.changed"),
+        ("key_1", "connection.key_changed"),
+        ("key_2", "connection.deleted"),
+    ]
+    assert entries[1].detail == {"changed": ["name", "webhook_secrets"]}
+    assert not any(secret in str(entries) for secret in (world.key, WEBHOOK_SECRET, "whsec_new_0123456"))
 
 
 def test_an_update_of_the_webhook_secret_keeps_the_key(world: World) -> None:

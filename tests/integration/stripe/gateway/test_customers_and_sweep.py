@@ -112,7 +112,7 @@ def test_customers_stay_where_they_are_when_no_direction_is_wanted(world: World)
     customer = world.customer()
     there = push(world, customer.id)
     off = ConnectionUpdate(sync_config={"customer": {"inbound": False, "outbound": False}})
-    connections.change(world.ledger, world.scope, BOX, world.gateway, connection.id, off)
+    connections.change(world.ledger, world.scope, BOX, world.gateway, connection.id, off, "key_1", world.now)
     world.post(f"/v1/customers/{there}", "dashboard", name="Acme Ltd")
     world.hear()
     assert kept(world, customer.id)[0] == "Acme"

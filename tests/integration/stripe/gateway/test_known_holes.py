@@ -1,19 +1,4 @@
-"""The holes of the integration that the guide describes, and the test that would fail with each.
-
-| hole | test |
-|---|---|
-| only gross lines reach Stripe | test_adjusted_invoices (S2), properties/test_totals_at_stripe |
-| a retry adds every line again, a lost mapping makes a second invoice | test_crash_points, test_crash_walk |
-| Stripe advances a draft that is half built | here: a half-built draft |
-| amounts times 100, and cut off | test_full_path (M1), test_mapping |
-| a webhook that failed is answered 200 and forgotten | test_webhooks: what cannot be done now; test_webhook_records |
-| a part payment that is told twice counts twice | here: a part payment |
-| a session is taken as paid before the money moved | here: a page that is said to be paid |
-| a declined card cannot be tried again | test_payments: a declined charge; test_our_retries |
-| voids, refunds and credit notes are never sent | test_payments: a voided invoice; test_refunds; test_credit_notes |
-| refunds, disputes and failures are never read | test_payment_history; test_webhooks: a declined card |
-| a saved card names the setup of another page | here: the ids of a page |
-"""
+"""Holes of such integrations that no other file of tests is about; docs/security.md names all, each with its tests."""
 
 from datetime import timedelta
 from decimal import Decimal

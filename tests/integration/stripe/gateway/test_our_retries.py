@@ -130,9 +130,8 @@ def test_an_invoice_is_collected_to_its_end_by_who_began_whatever_the_setting_sa
     world.sync(invoice.id)
     world.control.wait_idle()
     sweep(world)
-    connections.change(
-        world.ledger, world.scope, BOX, world.gateway, connection.id, ConnectionUpdate(sync_config={"collection": then})
-    )
+    wanted = ConnectionUpdate(sync_config={"collection": then})
+    connections.change(world.ledger, world.scope, BOX, world.gateway, connection.id, wanted, "key_1", world.now)
     world.hear()
     for day in range(1, 17):
         later(world, DAY)

@@ -105,7 +105,7 @@ class World:
 
     def connect(self, **sync_config: Any) -> ConnectionRecord:
         request = NewConnection("Stripe", self.key, (WEBHOOK_SECRET,), sync_config)
-        return connections.connect(self.ledger, self.scope, BOX, self.gateway, request, self.now)
+        return connections.connect(self.ledger, self.scope, BOX, self.gateway, request, "key_1", self.now)
 
     def customer(self, external_id: str | None = "acme", email: str | None = "billing@acme.example") -> CustomerRecord:
         with self.ledger.begin() as session:
