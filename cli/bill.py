@@ -1,15 +1,17 @@
 """`tally backfill` and `tally bill`: run the pipeline for days, through Dagster, and watch it."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import typer
 
+from billing.errors import InvalidInput
 from cli.console import fail, out, print_json, progress
 from cli.stack.home import Home
 from cli.stack.state import read_state
 from pipelines import launch
+from pipelines.steps.run_days import require_days
 from settings import load_settings
 
 __all__ = [
@@ -82,8 +84,10 @@ def run_assets(
 def _run(
     assets: tuple[str, ...], first: date, last: date, chosen: Mapping[str, str], *, force: bool, as_json: bool
 ) -> None:
-    if last < first:
-        fail(f"--to {last} lies before {first}", code=2)
+    try:
+        require_days(first, last, datetime.now(UTC).date())
+    except InvalidInput as error:
+        fail(error.detail, hint=error.hint, code=2)
     settings = load_settings()
     state = read_state(Home(settings.home).state_file)
     url = state.public.get("dagster", settings.dagster_url) if state else settings.dagster_url

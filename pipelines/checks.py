@@ -12,7 +12,8 @@ import dagster as dg
 
 from pipelines.assets.daily import WAREHOUSE_POOL, retried_when_unavailable
 from pipelines.assets.invoices import billable_quantities, finalized_invoices, priced_invoices
-from pipelines.assets.markdown import failure_table, table
+from pipelines.assets.links import invoices_of
+from pipelines.assets.tables import failure_table, table
 from pipelines.assets.usage import usage_hourly
 from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
@@ -71,9 +72,11 @@ def quantity_gates(
             tally.chosen,
             tally.expected,
         )
+    drafts = _drafts(context, tally)
     for gate in _OF_QUANTITIES:
         found = report.of(gate)
-        yield _result(gate, found, billable_quantities.key, blocks=bool(found.failures) and not found.outcomes)
+        blocks = bool(found.failures) and not found.outcomes
+        yield _result(gate, found, billable_quantities.key, drafts, blocks=blocks)
 
 
 @dg.asset_check(
@@ -86,7 +89,8 @@ def totals_match_lines(context: dg.AssetCheckExecutionContext, tally: dg.Resourc
     with retried_when_unavailable():
         report = gate_totals(tally.ledger, *window_of_tags(context.run.tags), tally.clock(), tally.chosen)
     nothing_is_right = bool(report.outcomes or report.failures) and len(report.refused) == len(report.outcomes)
-    return _result(Gate.TOTALS_MATCH_LINES, report, priced_invoices.key, blocks=nothing_is_right)
+    drafts = _drafts(context, tally)
+    return _result(Gate.TOTALS_MATCH_LINES, report, priced_invoices.key, drafts, blocks=nothing_is_right)
 
 
 @dg.asset_check(
@@ -105,10 +109,11 @@ def all_subscriptions_billed(
         metadata={
             "due": left.due,
             "open": len(left.open),
+            "rows": _drafts(context, tally),
             "not billed": table(
-                ("environment", "subscription", "invoice", "reasons"),
+                ("invoice", "reasons", "subscription", "environment"),
                 [
-                    (due.scope.environment_id, due.subscription.id, due.invoice_id or "none", "; ".join(reasons))
+                    (due.invoice_id or "none", "; ".join(reasons), due.subscription.id, due.scope.environment_id)
                     for due, reasons in left.open
                 ],
             ),
@@ -120,7 +125,13 @@ def all_subscriptions_billed(
 CHECKS = [rollup_matches_raw, quantity_gates, totals_match_lines, all_subscriptions_billed]
 
 
-def _result(gate: Gate, report: GateReport, asset_key: dg.AssetKey, *, blocks: bool) -> dg.AssetCheckResult:
+def _drafts(context: dg.AssetCheckExecutionContext, tally: Tally) -> dg.UrlMetadataValue:
+    return invoices_of(tally.api_url, window_of_tags(context.run.tags), invoice_status="draft")
+
+
+def _result(
+    gate: Gate, report: GateReport, asset_key: dg.AssetKey, drafts: dg.UrlMetadataValue, *, blocks: bool
+) -> dg.AssetCheckResult:
     looked_at = len(report.outcomes) + len(report.failures)
     not_passed = len(report.refused) + len(report.failures)
     return dg.AssetCheckResult(
@@ -132,10 +143,11 @@ def _result(gate: Gate, report: GateReport, asset_key: dg.AssetKey, *, blocks: b
         metadata={
             "looked at": looked_at,
             "held": not_passed,
+            "rows": drafts,
             "reasons": table(
-                ("environment", "subject", "problems"),
+                ("subject", "problems", "environment"),
                 [
-                    (o.scope.environment_id, o.subject, "; ".join(map(str, o.detail["problems"])))
+                    (o.subject, "; ".join(map(str, o.detail["problems"])), o.scope.environment_id)
                     for o in report.refused
                 ],
             ),

@@ -45,7 +45,7 @@ query($run: ID!, $cursor: String, $limit: Int) { logsForRun(runId: $run, afterCu
   ... on Error { message }
   ... on EventConnection { cursor hasMore events {
     __typename
-    ... on RunFailureEvent { message }
+    ... on RunFailureEvent { message error { message causes { message } } }
     ... on ExecutionStepFailureEvent { stepKey error { message causes { message } } }
     ... on AssetCheckEvaluationEvent { evaluation { checkName success severity description } }
   } }
@@ -201,7 +201,8 @@ def _failures(events: list[dict[str, Any]]) -> str:
         if event["__typename"] == "ExecutionStepFailureEvent"
     ]
     told = steps + _failed_checks(events)
-    return "; ".join(told) or "; ".join(e["message"] for e in events if e["__typename"] == "RunFailureEvent")
+    ended = [event for event in events if event["__typename"] == "RunFailureEvent"]
+    return "; ".join(told) or "; ".join(_innermost(e["error"]) if e["error"] else e["message"] for e in ended)
 
 
 def _failed_checks(events: list[dict[str, Any]]) -> list[str]:

@@ -13,9 +13,9 @@ import dagster as dg
 from billing.instant import format_instant
 from pipelines.assets.daily import CODE_VERSION, OWNERS, column_schema, retried_when_unavailable
 from pipelines.assets.invoices import finalized_invoices
-from pipelines.assets.markdown import table
 from pipelines.assets.plot import bars
 from pipelines.assets.stripe import stripe_invoices
+from pipelines.assets.tables import table
 from pipelines.assets.usage import events_reconciled, usage_hourly
 from pipelines.resources import Tally
 from pipelines.steps.measure_pipeline import measure_billing, measure_queues, measure_stripe, measure_usage

@@ -8,8 +8,8 @@ import dagster as dg
 from billing.money import to_minor
 from pipelines.assets.daily import CODE_VERSION, WAREHOUSE_POOL, daily_asset, retried_when_unavailable
 from pipelines.assets.links import invoices_of
-from pipelines.assets.markdown import failure_table, table
 from pipelines.assets.plot import bars
+from pipelines.assets.tables import failure_table, table
 from pipelines.assets.usage import usage_hourly
 from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
@@ -149,15 +149,15 @@ def priced_invoices(context: dg.AssetExecutionContext, tally: dg.ResourceParam[T
             "plot": _sizes(totals),
             "rows": invoices_of(tally.api_url, window, invoice_status="draft"),
             "invoices": table(
-                ("environment", "subscription", "invoice", "lines", "total", "changed"),
+                ("invoice", "total", "lines", "changed", "subscription", "environment"),
                 [
                     (
-                        i.scope.environment_id,
-                        i.subscription_id,
                         i.invoice_id,
-                        i.lines,
                         f"{i.total} {i.currency}",
+                        i.lines,
                         i.changed,
+                        i.subscription_id,
+                        i.scope.environment_id,
                     )
                     for i in done.invoices
                 ],
@@ -200,16 +200,20 @@ def finalized_invoices(context: dg.AssetExecutionContext, tally: dg.ResourcePara
             "plot": _sizes(totals),
             "rows": invoices_of(tally.api_url, window, invoice_status="finalized"),
             "numbers": table(
-                ("environment", "number", "invoice", "total"),
-                [(s.environment_id, i.number, i.id, f"{i.total} {i.currency}") for s, i in done.invoices],
+                ("number", "total", "invoice", "environment"),
+                [(i.number, f"{i.total} {i.currency}", i.id, s.environment_id) for s, i in done.invoices],
             ),
             "held back": table(
-                ("environment", "subscription", "invoice", "reasons"),
-                [(h.scope.environment_id, h.subscription_id, h.invoice_id, "; ".join(h.reasons)) for h in done.held],
+                ("invoice", "reasons", "subscription", "environment"),
+                [(h.invoice_id, "; ".join(h.reasons), h.subscription_id, h.scope.environment_id) for h in done.held],
             ),
             "failures": failure_table(done.failures),
         }
     )
+
+
+# Below every power of ten that an amount can have.
+_NOTHING = -100
 
 
 def _minor_totals(amounts: dict[str, list[Decimal]]) -> dict[str, int]:
@@ -225,8 +229,9 @@ def _sizes(amounts: dict[str, list[Decimal]]) -> dg.MarkdownMetadataValue:
     if not amounts:
         return bars("invoices by total", [])
     currency = max(sorted(amounts), key=lambda name: len(amounts[name]))
-    counts = Counter("0 or less" if total <= 0 else f"1e{total.adjusted()}" for total in amounts[currency])
-    ordered = sorted(counts, key=lambda size: -(10**6) if size == "0 or less" else int(size[2:]))
-    return bars(
-        f"invoices by total in {currency}, each bar ten times the one before", [(s, counts[s]) for s in ordered]
-    )
+    counts = Counter(_NOTHING if total <= 0 else total.adjusted() for total in amounts[currency])
+    sized = [
+        ("nothing" if size == _NOTHING else f"{Decimal(1).scaleb(size):,f} or more", count)
+        for size, count in sorted(counts.items())
+    ]
+    return bars(f"invoices by total in {currency}", sized)

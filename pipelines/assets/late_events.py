@@ -17,8 +17,8 @@ from pipelines.assets.daily import (
 )
 from pipelines.assets.invoices import billable_quantities
 from pipelines.assets.links import late_events_of
-from pipelines.assets.markdown import failure_table, table
 from pipelines.assets.plot import bars
+from pipelines.assets.tables import failure_table, table
 from pipelines.resources import Tally
 from pipelines.steps.late_usage import find_late_usage
 from pipelines.steps.rerate import RerateWanted, frame_of, rerate

@@ -5,8 +5,8 @@ from datetime import timedelta
 import dagster as dg
 
 from pipelines.assets.daily import CODE_VERSION, OWNERS, STRIPE_POOL, column_schema, retried_when_unavailable
-from pipelines.assets.markdown import failure_table, table
 from pipelines.assets.stripe import stripe_invoices
+from pipelines.assets.tables import failure_table, table
 from pipelines.resources import Tally
 from pipelines.steps.reconcile_everywhere import reconcile_everywhere
 

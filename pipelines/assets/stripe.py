@@ -7,8 +7,8 @@ import dagster as dg
 from pipelines.assets.daily import STRIPE_POOL, daily_asset, retried_when_unavailable
 from pipelines.assets.invoices import finalized_invoices
 from pipelines.assets.links import invoices_of
-from pipelines.assets.markdown import failure_table, table
 from pipelines.assets.plot import bars
+from pipelines.assets.tables import failure_table, table
 from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
 from pipelines.steps.sync_invoices import sync_invoices

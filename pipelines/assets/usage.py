@@ -6,8 +6,8 @@ import dagster as dg
 
 from pipelines.assets.daily import WAREHOUSE_POOL, daily_asset, retried_when_unavailable
 from pipelines.assets.links import conflicts_of, events_of
-from pipelines.assets.markdown import table
 from pipelines.assets.plot import bars
+from pipelines.assets.tables import table
 from pipelines.day_range import window_of_tags
 from pipelines.resources import Tally
 from pipelines.steps.reconcile_events import reconcile_events
@@ -111,7 +111,7 @@ def usage_hourly(
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(build.rows for build in done.builds),
-            "events": sum(build.events for build in done.builds),
+            "events, once for each meter": sum(build.events for build in done.builds),
             "days": done.days,
             "days built": len(done.builds),
             "meters": done.meters,

@@ -6,10 +6,12 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from billing.errors import NotFound
 from billing.scope import Scope
-from ledger.store import tenants
+from ledger.db import Ledger
+from ledger.store import selection, tenants
 
-__all__ = ["EVERYTHING", "Chosen", "cutoff"]
+__all__ = ["EVERYTHING", "Chosen", "cutoff", "require_chosen"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,27 @@ class Chosen:
 
 
 EVERYTHING = Chosen()
+
+
+def require_chosen(ledger: Ledger, chosen: Chosen) -> None:
+    """NotFound `nothing_chosen` where an id names nothing: a mistyped one would look like a day without work.
+
+    Unavailable as the ledger is.
+    """
+    ids = {
+        "tenant_id": chosen.tenant_id,
+        "environment_id": chosen.environment_id,
+        "subscription_id": chosen.subscription_id,
+        "meter_id": chosen.meter_id,
+    }
+    if not any(ids.values()):
+        return
+    with ledger.read() as session:
+        field = selection.names_nothing(session, **ids)
+    if field is not None:
+        said = f"{field} {ids[field]!r} names nothing that is there"
+        hint = "It has to be in the tenant and environment that are given with it."
+        raise NotFound("nothing_chosen", said, field=field, hint=hint)
 
 
 def cutoff(session: Session, chosen: Chosen, now: datetime) -> Callable[[Scope], datetime]:

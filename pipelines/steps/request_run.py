@@ -1,7 +1,7 @@
 """Use case: an environment asks for a run of its own usage or billing over a range of days."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -9,6 +9,7 @@ from billing.errors import Conflict, InvalidInput
 from billing.scope import Scope
 from ledger.store import audit, meters, runs, subscriptions
 from ledger.store.runs import RunRecord
+from pipelines.steps.run_days import require_days
 
 __all__ = ["RunWanted", "request_run"]
 
@@ -58,12 +59,7 @@ def request_run(session: Session, scope: Scope, wanted: RunWanted, actor: str, n
 
 
 def _check_days(wanted: RunWanted, now: datetime) -> None:
-    if wanted.last_day < wanted.first_day:
-        raise InvalidInput("range_is_empty", f"{wanted.last_day} lies before {wanted.first_day}", field="last_day")
+    require_days(wanted.first_day, wanted.last_day, now.astimezone(UTC).date())
     if wanted.last_day - wanted.first_day >= timedelta(days=_MOST_DAYS):
         hint = "Ask for one run after the other."
         raise InvalidInput("range_too_long", f"a run has at most {_MOST_DAYS} days", field="last_day", hint=hint)
-    if wanted.last_day > now.date():
-        raise InvalidInput("day_in_the_future", f"{wanted.last_day} is not there yet", field="last_day")
-    if wanted.first_day < date(2015, 1, 1):
-        raise InvalidInput("day_too_early", "days begin with 2015-01-01", field="first_day")

@@ -234,7 +234,7 @@ def test_one_tenants_broken_subscription_is_listed_and_stops_no_other(stage: Sta
     billing = stage.bill()
     assert billing.success
     assert metadata_of(billing, "billable_quantities")["failed"] == 1
-    assert bad.id.replace("_", "\\_") in metadata_of(billing, "billable_quantities")["failures"]
+    assert bad.id in metadata_of(billing, "billable_quantities")["failures"]
     assert not checks_of(billing)["all_subscriptions_billed"].passed
     assert [invoice.total for invoice in stage.invoices(sound, good)] == [Decimal("11.00")]
     assert stage.invoices(broken) == []

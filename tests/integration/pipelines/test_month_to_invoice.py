@@ -13,7 +13,7 @@ def test_a_month_of_events_becomes_the_guides_invoice(stage: Stage) -> None:
     stage.send(shop, 15420)
     usage = stage.roll_up()
     assert usage.success
-    assert metadata_of(usage, "usage_hourly")["events"] == 15420
+    assert metadata_of(usage, "usage_hourly")["events, once for each meter"] == 15420
     billing = stage.bill()
     assert billing.success
     (invoice,) = stage.invoices(shop)

@@ -1,8 +1,11 @@
 """Small pictures and links for the Dagster UI."""
 
-import base64
+import re
 from datetime import UTC, datetime
+from urllib.parse import unquote
 from xml.etree import ElementTree
+
+import pytest
 
 from pipelines.assets.links import conflicts_of, invoices_of
 from pipelines.assets.plot import bars
@@ -10,27 +13,43 @@ from pipelines.assets.plot import bars
 
 def picture(text: str) -> ElementTree.Element:
     """The SVG inside the Markdown."""
-    prefix = "(data:image/svg+xml;base64,"
-    drawn = base64.b64decode(text[text.index(prefix) + len(prefix) : -1])
-    return ElementTree.fromstring(drawn)  # noqa: S314 - our own
+    prefix = "(data:image/svg+xml,"
+    return ElementTree.fromstring(unquote(text[text.index(prefix) + len(prefix) : -1]))  # noqa: S314 - our own
 
 
-def heights(text: str) -> list[int]:
-    return [int(one.attrib["height"]) for one in picture(text) if one.tag.endswith("rect")]
+def drawn(text: str) -> list[int]:
+    """How long or tall the bars are."""
+    (path,) = [one.attrib["d"] for one in picture(text) if one.tag.endswith("path")]
+    return [int(one) for one in re.findall("[hV]([0-9]+)", path)]
 
 
-def test_bars_are_in_proportion_and_the_smallest_is_still_seen() -> None:
-    assert heights(bars("events", [("a", 1000), ("b", 500), ("c", 1), ("d", 0)]).value) == [90, 45, 1, 0]
+def labels(text: str) -> list[str | None]:
+    return [one.text for one in picture(text) if one.tag.endswith("text")]
 
 
-def test_of_many_bars_the_last_are_drawn() -> None:
-    assert len(heights(bars("events", [(str(day), day) for day in range(1, 400)]).value)) == 62
+def test_few_bars_are_in_proportion_and_the_smallest_is_still_seen() -> None:
+    text = bars("events", [("a", 1000), ("b", 500), ("c", 1), ("d", 0)]).value
+    assert text.startswith("events: at most 1,000")
+    assert (drawn(text), labels(text)) == ([150, 75, 1], ["a: 1,000", "b: 500", "c: 1", "d: 0"])
+
+
+def test_of_many_bars_the_last_are_drawn_and_some_named() -> None:
+    text = bars("events", [(str(day), day) for day in range(1, 400)]).value
+    assert (len(drawn(text)), labels(text)[0]) == (62, "338")
+
+
+@pytest.mark.parametrize("count", [8, 9, 24, 62, 400])
+def test_every_picture_is_so_short_that_the_page_draws_it(count: int) -> None:
+    values = [(f"a label of {day:03} & <signs>", 9_876_543_210 + day) for day in range(count)]
+    text = bars("events received for each day, of all environments", values).value
+    assert len(text) < 1000
+    assert len(drawn(text)) == min(count, 62)
 
 
 def test_a_label_is_text_and_never_markup() -> None:
-    text = bars("<script>", [("</text><script>", 1)]).value
-    assert [one.tag.rpartition("}")[2] for one in picture(text)] == ["text", "rect", "text"]
-    assert text.startswith("![script](")
+    text = bars("<script>](x)", [("</text><script>", 1)]).value
+    assert [one.tag.rpartition("}")[2] for one in picture(text)] == ["path", "text"]
+    assert (text.partition(":")[0], labels(text)) == ("scriptx", ["</text><script>: 1"])
 
 
 def test_without_anything_there_is_no_picture() -> None:
