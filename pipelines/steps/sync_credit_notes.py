@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from billing.adjustments.split import added
 from billing.errors import Conflict
 from billing.exact import EXACT
-from billing.money import from_minor
 from billing.ports import (
     IdempotencyMismatch,
     ProviderInvoice,
@@ -37,21 +36,18 @@ from ledger.db import Ledger
 from ledger.store import audit, credit_grants, credit_notes, customers, invoices, mappings, refunds
 from ledger.store.credit_grants import NewGrant
 from ledger.store.credit_notes import CreditNoteRecord
-from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import credit_invoice, payment_link, provider_mapping, refund_payment
 from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.credit_invoice import ENTITY
 from pipelines.steps.follow_invoice import ENTITY as INVOICE
 from pipelines.steps.follow_invoice import follow, is_of
-from pipelines.steps.invoice_draft import rate_of
+from pipelines.steps.note_lines import note_lines
 from pipelines.steps.take_over_note import take_over
 
 __all__ = ["follow_note", "push_notes", "sent_amount", "void"]
 
 _ROUNDS = 3
-# More lines than this become one amount; ours keeps them all.
-_MOST_LINES = 200
 _TAKES_NOTES = frozenset({ProviderInvoiceStatus.OPEN, ProviderInvoiceStatus.PAID})
 
 
@@ -200,7 +196,7 @@ def _intend(
             "invoice_id": seen.id,
             "currency": note.currency,
             "amount": f"{amount:f}",
-            "lines": _lines(invoice, note, rates),
+            "lines": note_lines(invoice, note, rates),
             "refunds": [[refund_id, f"{part:f}"] for refund_id, part in linked],
             "outside": f"{EXACT.subtract(after, added((part for _, part in linked), note.currency)):f}",
             "memo": f"{note.number}: {note.reason}"[:500],
@@ -316,28 +312,6 @@ def _rates_at_provider(link: Link, note: CreditNoteRecord, seen: ProviderInvoice
         return {}
     lines = link.gateway.get_invoice_lines(seen.id, note.currency)
     return {tax.rate: tax.rate_id for line in lines for tax in line.taxes if tax.rate is not None}
-
-
-def _lines(invoice: InvoiceRecord, note: CreditNoteRecord, rates: Mapping[TaxRate, str]) -> list[dict[str, Any]]:
-    """One each, unless some are below zero, they come to more than the amount with returned credit, or are too many.
-
-    With their taxes where these are taxes over there, else gross.
-    """
-    nothing = from_minor(0, note.currency)
-    if note.credit_returned > 0 or len(note.lines) > _MOST_LINES or any(each.amount <= nothing for each in note.lines):
-        return []
-    names = {line.id: line.display_name for line in invoice.lines}
-    terms = {tax.terms.id: tax.terms for tax in invoice.taxes}
-    ids = {name: rates.get(rate_of(each)) for name, each in terms.items()}
-    taxed = all(ids.get(tax.id) for line in note.lines for tax in line.taxes if tax.amount)
-    lines = []
-    for each in note.lines:
-        included = added((tax.amount for tax in each.taxes if terms[tax.id].inclusive), note.currency)
-        taxable = EXACT.subtract(each.net, included)
-        taxes = [[ids[tax.id], f"{tax.amount:f}", f"{taxable:f}"] for tax in each.taxes if taxed and tax.amount]
-        amount = each.net if taxes else each.amount
-        lines.append({"description": names[each.line_id], "amount": f"{amount:f}", "taxes": taxes})
-    return lines
 
 
 def _note_of(request: dict[str, Any]) -> NewCreditNote:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from billing.adjustments.adjust import InvoiceTerms, TaxTerms
 from billing.errors import Conflict
 from ledger.store import credit_grants, refunds
+from ledger.store.credit_grants import NewGrant
 from ledger.store.credit_notes import CreditNoteRecord
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.credit_invoice import NewCreditNote, issue_note
@@ -158,6 +160,50 @@ def test_what_the_customer_pays_in_the_moment_of_the_note_is_given_back(world: W
         assert (grants(world, invoice.customer_id), refunded) == ([("overpayment", "18.50")], [])
     else:
         assert (grants(world, invoice.customer_id), refunded) == ([], [1850])
+
+
+def lines_of(world: World, note: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = world.get(f"/v1/credit_notes/{note['id']}/lines", limit="100")["data"]
+    return found
+
+
+def test_a_note_of_more_lines_than_stripe_takes_names_the_first_and_sums_up_the_rest(world: World) -> None:
+    world.connect(collection="manual")
+    vat = InvoiceTerms((), (TaxTerms("txr_1", "VAT", Decimal(19), inclusive=False),))
+    invoice = world.invoice(("1.00",) * 205, terms=vat)
+    assert world.sync(invoice.id).outcome == "synced"
+    note = credit(world, invoice)
+    work(world)
+    (there,) = notes_at_stripe(world)
+    assert (there["total"], there["lines"]["has_more"]) == (int(note.total * 100), True)
+    assert [tax["amount"] for tax in there["total_taxes"]] == [int(note.tax_total * 100)]
+    sent = world.mapping("credit_note", note.id).detail["request"]["lines"]
+    assert (len(sent), sent[-1]["description"], sent[-1]["amount"]) == (200, "6 more lines", "6.00")
+
+
+def test_a_note_that_returns_credit_names_its_lines_by_what_stripe_asked_for(world: World) -> None:
+    world.connect(collection="manual")
+    customer = world.customer()
+    with world.ledger.begin() as session:
+        credit_grants.grant(session, world.scope, customer.id, NewGrant(Decimal(50), "USD", "purchased"), world.now)
+    invoice = world.invoice(("70.00", "30.00"), customer=customer)
+    assert world.sync(invoice.id).outcome == "synced"
+    note = credit(world, invoice)
+    assert (note.pre_payment, note.credit_returned) == (Decimal("50.00"), Decimal("50.00"))
+    work(world)
+    (there,) = notes_at_stripe(world)
+    assert there["total"] == 5000
+    assert [line["amount"] for line in lines_of(world, there)] == [3500, 1500]
+
+
+def test_what_lines_below_zero_take_off_a_note_is_taken_off_the_others_at_stripe(world: World) -> None:
+    world.connect(collection="manual")
+    invoice = world.invoice(("100.00", "-30.00", "50.00"))
+    assert world.sync(invoice.id).outcome == "synced"
+    credit(world, invoice)
+    work(world)
+    (there,) = notes_at_stripe(world)
+    assert (there["total"], [line["amount"] for line in lines_of(world, there)]) == (12000, [8000, 4000])
 
 
 def test_a_note_is_voided_at_stripe_first_and_its_amount_is_due_again_on_both_sides(world: World) -> None:
