@@ -317,6 +317,17 @@ class PaymentEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderDispute:
+    """A payment that its cardholder's bank takes back; `status` is the provider's word, `payment_id` its id."""
+
+    id: str
+    payment_id: str | None
+    status: str
+    currency: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class InvoicePayment:
     """The link between an invoice and a payment: how much of the payment went to the invoice."""
 
@@ -493,6 +504,7 @@ class PaymentGateway(CatalogGateway, RefundGateway, Protocol):
 
     def payment_refunds(self, payment_id: str) -> list[PaymentEntry]: ...
     def payment_disputes(self, payment_id: str) -> list[PaymentEntry]: ...
+    def list_disputes(self, since: datetime) -> list[ProviderDispute]: ...
 
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         """What happened in the account, newest first; the provider keeps 30 days."""

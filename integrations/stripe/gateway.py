@@ -26,6 +26,7 @@ from billing.ports import (
     PaymentEntry,
     ProviderAccount,
     ProviderCustomer,
+    ProviderDispute,
     ProviderEvent,
     ProviderInvoice,
     ProviderInvoiceLine,
@@ -264,6 +265,10 @@ class StripeGateway(CatalogCalls, RefundCalls):
     def payment_disputes(self, payment_id: str) -> list[PaymentEntry]:
         params = cast("Any", {"payment_intent": payment_id, "limit": PAGE})
         return mapping.oldest_first(mapping.dispute, self._all(lambda: self._api.disputes.list(params)))
+
+    def list_disputes(self, since: datetime) -> list[ProviderDispute]:
+        params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})
+        return [mapping.listed_dispute(body) for body in self._all(lambda: self._api.disputes.list(params))]
 
     def list_events(self, since: datetime) -> list[ProviderEvent]:
         params = cast("Any", {"created": {"gte": int(since.timestamp())}, "limit": PAGE})

@@ -24,6 +24,7 @@ from billing.ports import (
     NewPaymentSession,
     PaymentEntry,
     ProviderCustomer,
+    ProviderDispute,
     ProviderEvent,
     ProviderInvoice,
     ProviderInvoiceLine,
@@ -329,6 +330,16 @@ def refund(body: Json) -> PaymentEntry:
 
 def dispute(body: Json) -> PaymentEntry:
     return _entry(body, reason=body.get("reason"))
+
+
+def listed_dispute(body: Json) -> ProviderDispute:
+    return ProviderDispute(
+        id=body["id"],
+        payment_id=reference(body.get("payment_intent")),
+        status=body["status"],
+        currency=body["currency"].upper(),
+        amount=from_stripe_amount(body["amount"], body["currency"]),
+    )
 
 
 def oldest_first(read: Callable[[Json], PaymentEntry], bodies: Iterable[Json]) -> list[PaymentEntry]:

@@ -18,7 +18,21 @@ from ledger.store.rows import in_scope, insert_new, scoped
 
 # How far an entry has come; a look that was taken earlier and is written later changes nothing. A refund that
 # succeeded may still fail, when the customer's bank sends it back.
-_SETTLED = {"succeeded": 1, "under_review": 1, "failed": 2, "canceled": 2, "won": 2, "lost": 2, "warning_closed": 2}
+_SETTLED = {
+    "succeeded": 1,
+    "under_review": 1,
+    "warning_under_review": 1,
+    "failed": 2,
+    "canceled": 2,
+    "won": 2,
+    "lost": 2,
+    "warning_closed": 2,
+    "prevented": 2,
+    "appeal_needs_response": 3,
+    "appeal_under_review": 4,
+}
+# A lost dispute may be appealed, and is won or lost once more then.
+_AFTER_AN_APPEAL = {("appeal_under_review", "won"), ("appeal_under_review", "lost")}
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,8 @@ def record(session: Session, scope: Scope, payment_id: str, kind: str, entries: 
             PaymentHistory.gateway_id == entry.id,
         )
         known = session.scalars(select(PaymentHistory).where(this_entry).with_for_update()).one()
-        if _SETTLED.get(entry.status, 0) >= _SETTLED.get(known.status, 0):
+        forwards = _SETTLED.get(entry.status, 0) >= _SETTLED.get(known.status, 0)
+        if forwards or (known.status, entry.status) in _AFTER_AN_APPEAL:
             present = {name: values[name] for name in ("amount", "status", "reason", "detail")}
             session.execute(update(PaymentHistory).where(this_entry).values(present))
 

@@ -4,15 +4,13 @@ stand in the history of their payment. What the provider says of a refund is boo
 
 from collections.abc import Iterator
 from dataclasses import replace
-from decimal import Decimal
 
 from billing.errors import Conflict
-from billing.money import format_decimal
 from billing.ports import ProviderNotFound, ProviderRejected, ProviderUnavailable
 from billing.refund_port import OUR_REFUND, ProviderRefund
-from ledger.store import payment_history, payments, refunds
+from ledger.store import payments, refunds
 from ledger.store.refunds import RefundRecord
-from pipelines.steps.comparison import JUST_MADE, Comparison, Difference
+from pipelines.steps.comparison import JUST_MADE, Comparison, Difference, in_history, in_words
 from pipelines.steps.connections import PROVIDER
 from pipelines.steps.follow_invoice import is_of
 from pipelines.steps.payment_history import follow_refunds
@@ -79,11 +77,11 @@ def _extra(work: Comparison, seen: ProviderRefund) -> Iterator[Difference]:
     asked_for = seen.metadata.get(OUR_REFUND) if is_of(work.scope, seen.metadata) else None
     if payment is None or any(each.gateway_refund_id == seen.id or each.id == asked_for for each in ours):
         return
-    known = _in_history(work, payment.id, seen)
+    known = in_history(work, payment.id, "refund", seen.id, seen.currency)
     if known == _there(seen):
         return
     kind = "refund_extra" if known is None else "refund_state_differs"
-    repaired = _followed(work, seen) and _in_history(work, payment.id, seen) == _there(seen)
+    repaired = _followed(work, seen) and in_history(work, payment.id, "refund", seen.id, seen.currency) == _there(seen)
     yield Difference(kind, ENTITY, asked_for, seen.id, known or "not known", _there(seen), repaired)
 
 
@@ -97,25 +95,14 @@ def _followed(work: Comparison, seen: ProviderRefund) -> bool:
         return False
 
 
-def _in_history(work: Comparison, payment_id: str, seen: ProviderRefund) -> str | None:
-    with work.ledger.read() as session:
-        history = payment_history.list_history(session, work.scope, payment_id)
-    known = next((each for each in history if each.kind == "refund" and each.gateway_id == seen.id), None)
-    return None if known is None else _words(known.status, known.amount, seen.currency)
-
-
 def _status_of(work: Comparison, refund: RefundRecord) -> str:
     with work.ledger.read() as session:
         return refunds.get_refund(session, work.scope, refund.id).status
 
 
 def _here(refund: RefundRecord) -> str:
-    return _words(refund.status, refund.amount, refund.currency)
+    return in_words(refund.status, refund.amount, refund.currency)
 
 
 def _there(seen: ProviderRefund) -> str:
-    return _words(seen.status, seen.amount, seen.currency)
-
-
-def _words(status: str, amount: Decimal, currency: str) -> str:
-    return f"{status}, {format_decimal(amount)} {currency}"
+    return in_words(seen.status, seen.amount, seen.currency)

@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import mappings
+from ledger.store import mappings, payment_history
 from ledger.store.mappings import MappingRecord
 from pipelines.steps.connections import Gateways, Link
 
-__all__ = ["JUST_MADE", "PAGE", "Comparison", "Difference"]
+__all__ = ["JUST_MADE", "PAGE", "Comparison", "Difference", "in_history", "in_words"]
 
 PAGE = 100
 # An object of ours may have been made just after our list was read; the provider's clock may differ a little.
@@ -74,3 +76,19 @@ class Comparison:
         with self.ledger.read() as session:
             known = mappings.list_mappings(session, self.scope, entity=entity, provider_id=provider_id, limit=1)
         return bool(known.items)
+
+
+def in_history(work: Comparison, payment_id: str, kind: str, provider_id: str, currency: str) -> str | None:
+    """What the history of a payment of ours says of a refund or dispute, in words; None where it does not know it."""
+    with work.ledger.read() as session:
+        history = payment_history.list_history(session, work.scope, payment_id)
+    known = next((each for each in history if each.kind == kind and each.gateway_id == provider_id), None)
+    return None if known is None else in_words(known.status, known.amount, currency)
+
+
+def in_words(status: str, amount: Decimal, currency: str) -> str:
+    """
+    >>> in_words("succeeded", Decimal("18.50"), "USD")
+    'succeeded, 18.50 USD'
+    """
+    return f"{status}, {format_decimal(amount)} {currency}"

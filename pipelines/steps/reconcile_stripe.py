@@ -27,6 +27,7 @@ from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import sync_customer, sync_invoice
 from pipelines.steps.compare_credit_notes import compare_credit_notes
+from pipelines.steps.compare_disputes import compare_disputes
 from pipelines.steps.compare_refunds import compare_refunds
 from pipelines.steps.comparison import JUST_MADE, PAGE, Comparison, Difference
 from pipelines.steps.connections import Gateways
@@ -77,7 +78,7 @@ def reconcile_stripe(
     # After the invoices: a refund is given back of a payment that may only now be known.
     by_refund, refunded = compare_refunds(work)
     by_note, notes = compare_credit_notes(work)
-    differences = (*by_customer, *by_page, *by_invoice, *by_refund, *by_note)
+    differences = (*by_customer, *by_page, *by_invoice, *by_refund, *by_note, *compare_disputes(work))
     done = Reconciled(compared, customers, pages, notes, refunded, missed, differences)
     detail = {
         "since": since.isoformat(),

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, NotFound
+from billing.ports import PaymentEntry
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import payments, sessions
+from ledger.store import payment_history, payments, sessions
 from tests.support.at_once import in_threads
 from tests.support.ledger_rows import NOW, a_customer, a_draft, a_scope, later
 
@@ -133,3 +134,26 @@ def test_an_expired_checkout_that_was_completed_after_all_is_complete(ledger: Le
         sessions.close_checkout(session, scope, made.id, "expired")
         assert sessions.close_checkout(session, scope, made.id, "complete", "seti_2").setup_intent_id == "seti_2"
         assert sessions.get_checkout(session, scope, made.id).status == "complete"
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        (("needs_response", "under_review", "lost"), "lost"),
+        (("lost", "under_review", "needs_response"), "lost"),
+        (("lost", "appeal_needs_response", "appeal_under_review", "won"), "won"),
+        (("appeal_needs_response", "lost", "under_review"), "appeal_needs_response"),
+        (("warning_needs_response", "needs_response", "won"), "won"),
+    ],
+)
+def test_S3_a_dispute_moves_forwards_and_a_lost_one_may_be_appealed(
+    ledger: Ledger, looks: tuple[str, ...], expected: str
+) -> None:
+    with ledger.begin() as session:
+        scope = a_scope(session)
+        payment = a_payment(session, scope, a_customer(session, scope).id)
+        for status in looks:
+            entry = PaymentEntry("du_1", Decimal("100.00"), status, "fraudulent", {}, NOW)
+            payment_history.record(session, scope, payment.id, "dispute", [entry])
+        (kept,) = payment_history.list_history(session, scope, payment.id)
+    assert kept.status == expected

@@ -80,8 +80,8 @@ def test_books_that_agree_are_said_to_agree(world: World) -> None:
     assert (done.invoices, done.customers, done.credit_notes, done.refunds) == (2, 1, 1, 1)
     assert (done.differences, done.left) == ((), ())
     with world.ledger.read() as session:
-        entries = audit.list_entries(session, world.scope, entity="connection").items
-    assert [entry.action for entry in entries] == ["stripe.reconciled"]
+        (entry,) = audit.list_entries(session, world.scope, action="stripe.reconciled").items
+    assert (entry.detail["invoices"], entry.detail["left"]) == (2, 0)
 
 
 def test_a_payment_that_nobody_told_us_of_is_found_in_the_list_of_events(world: World) -> None:
@@ -309,3 +309,20 @@ def test_a_refund_of_another_amount_or_gone_over_there_is_told_and_left_alone(wo
         "refund_amount_differs": (first.id, "succeeded, 18.00 USD", "succeeded, 18.50 USD"),
         "refund_missing": (second.id, "succeeded, 10.00 USD", "gone"),
     }
+
+
+def test_a_dispute_that_nobody_told_us_of_is_in_the_history_of_its_payment(world: World) -> None:
+    world.connect(collection="manual")
+    customer = world.customer()
+    world.save_card(customer, "4000 0000 0000 0259")
+    invoice = world.invoice(customer=customer)
+    world.sync(invoice.id)
+    pay_with_card(world.ledger, world.scope, world.link(), invoice.id, world.now)
+    events_are_forgotten(world)
+    assert ("dispute_extra", False) in kinds(reconcile(world, repair=False))
+    assert ("dispute_extra", True) in kinds(reconcile(world))
+    [dispute] = world.get("/v1/disputes")["data"]
+    world.post(f"/v1/disputes/{dispute['id']}/close", "lost")
+    events_are_forgotten(world)
+    assert ("dispute_state_differs", True) in kinds(reconcile(world))
+    assert reconcile(world).differences == ()
