@@ -21,7 +21,7 @@ from warehouse_sql.meters import meter_params
 from warehouse_sql.reconcile import supersede_duplicates
 
 # Arrivals that one statement aggregates; a day with more of them has a statement of its own.
-_EVENTS_AT_ONCE: Final = 4_000_000
+_EVENTS_AT_ONCE: Final = 1_000_000
 # Past this the grouping goes to disk: a backfill takes longer then, it does not fail.
 _SPILL_BYTES: Final = 500_000_000
 _EARLIEST_DAY: Final = date(1970, 1, 1)

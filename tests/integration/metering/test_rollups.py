@@ -18,6 +18,7 @@ from tests.integration.metering.senders import a_meter, an_event, at, send, usag
 from tests.support.waiting import wait_until
 from tests.support.warehouse_process import WarehouseProcess
 from warehouse_sql.client import Warehouse
+from warehouse_sql.customer_days import MOST_CUSTOMERS
 from warehouse_sql.instants import to_micros
 from warehouse_sql.late_events import Received, late_events
 from warehouse_sql.reconcile import supersede_duplicates
@@ -55,9 +56,23 @@ def test_a_clean_day_is_read_from_its_rollup_and_a_late_event_makes_it_dirty_at_
     assert dirty_days(metering, meters) == [date(2026, 1, 5)]
 
 
+MORE_THAN_ARE_ADDED_UP_HERE = ["acme", *(f"customer {number}" for number in range(MOST_CUSTOMERS))]
+
+
+@pytest.mark.parametrize(
+    ("customers", "start"),
+    [
+        pytest.param(["acme"], PERIOD[0], id="days that are added up here"),
+        pytest.param(MORE_THAN_ARE_ADDED_UP_HERE, PERIOD[0], id="days that the engine adds up"),
+        pytest.param(None, PERIOD[0], id="the days of everybody"),
+        pytest.param(["acme"], PERIOD[0] + timedelta(hours=6), id="hours"),
+        pytest.param(["acme"], PERIOD[0] + timedelta(days=1, hours=11, minutes=30), id="hours, and events of one"),
+    ],
+)
 def test_U1_every_aggregation_and_its_hash_are_the_same_from_rollups_as_from_events(
-    metering: Warehouse, scope: Scope
+    metering: Warehouse, scope: Scope, monkeypatch: pytest.MonkeyPatch, customers: list[str] | None, start: datetime
 ) -> None:
+    monkeypatch.setattr("warehouse_sql.known_days._SETTLED", timedelta(0))
     texts = ("4", "-1.5", "none", "1e-24", "9" * 38, "4.0")
     send(metering, scope, *[an_event(f"e{i}", f"2026-01-05 1{i}:00", n=text) for i, text in enumerate(texts)])
     kinds = ("count", "sum", "max", "min", "avg", "latest", "count_unique")
@@ -65,12 +80,14 @@ def test_U1_every_aggregation_and_its_hash_are_the_same_from_rollups_as_from_eve
     build_days(metering, DAYS, [(scope, meter) for meter in meters], NOW)
     for meter in meters:
         auto, raw = (
-            read_quantities(metering, scope, meter, *PERIOD, ["acme"], rollups=rollups)["acme"]
+            read_quantities(metering, scope, meter, start, PERIOD[1], customers, rollups=rollups)
             for rollups in (True, False)
         )
-        assert len(auto.builds) == 3
-        assert (auto.value, auto.events, auto.unusable) == (raw.value, raw.events, raw.unusable)
-        assert auto.quantity_hash == raw.quantity_hash
+        assert len(auto["acme"].builds) == (PERIOD[1] - start).days + (start != PERIOD[0])
+        assert auto.keys() == raw.keys()
+        for customer_id, quantity in auto.items():
+            told = replace(raw[customer_id], builds=quantity.builds, watermark=quantity.watermark)
+            assert quantity == told, "value, events, unusable ones and the hash of what was counted"
     assert mismatches(metering, DAYS) == []
 
 
