@@ -232,9 +232,7 @@ def finalize(
     With `expected_inputs_hash` only if the draft still is what was checked. NotFound `invoice_not_found`, Conflict
     `invoice_not_draft`, `invoice_changed`.
     """
-    # The counter is locked before the invoice: of two transactions that finalize several each, one waits for the other,
-    # never both. It moves once nothing can refuse any more, so a caller that carries on after an error leaves no gap.
-    month = hold_numbers(session, scope, now)
+    # The counter moves once nothing can refuse any more, so a caller that carries on after an error leaves no gap.
     customers.hold_customer(session, scope, customer_of(session, scope, invoice_id))
     draft = hold(session, scope, invoice_id)
     if draft.status != InvoiceStatus.DRAFT:
@@ -245,15 +243,18 @@ def finalize(
             "the draft was priced again after it was checked",
             hint="Run the checks again, then finalize.",
         )
-    finalize_held(session, scope, [draft], month, now)
+    finalize_held(session, scope, [draft], now)
     return get_invoice(session, scope, invoice_id)
 
 
 def finalize_held(
-    session: Session, scope: Scope, drafts: Sequence[InvoiceRecord], month: str, now: datetime
+    session: Session, scope: Scope, drafts: Sequence[InvoiceRecord], now: datetime
 ) -> list[InvoiceRecord]:
-    """The same for drafts that were checked, numbered in their order. The caller holds the numbers of the month, the
-    customers and the invoices, in this order."""
+    """The same for drafts that were checked, numbered in their order. The caller holds the customers and the invoices,
+    in this order, and nobody else's: the counter of the numbers is locked after all of them."""
+    if not drafts:
+        return []
+    month = hold_numbers(session, scope, now)
     with_credit = credit_grants.holders(session, scope, {draft.customer_id for draft in drafts})
     final = []
     for draft, number in zip(drafts, take_numbers(session, scope, month, len(drafts)), strict=True):

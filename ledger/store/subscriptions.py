@@ -16,7 +16,7 @@ from billing.period import Period, Schedule, parse_anchor, parse_interval
 from billing.scope import Scope
 from billing.subscription import ChangeKind, Life, SubscriptionStatus, periods_ending_in
 from ledger.ids import new_id
-from ledger.models import Subscription
+from ledger.models import Subscription, SubscriptionChange
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.customers import get_customer
 from ledger.store.plans import get_plan
@@ -166,6 +166,17 @@ def hold_subscriptions(session: Session, scope: Scope, ids: Collection[str]) -> 
 def subscriptions_of(session: Session, scope: Scope, ids: Collection[str]) -> dict[str, SubscriptionRecord]:
     """Id -> subscription, of those that exist."""
     return _by_id(session, scope, _columns().where(in_scope(Subscription, scope)), ids)
+
+
+def plan_ids_of(session: Session, scope: Scope, ids: Collection[str]) -> set[str]:
+    """Every plan that the subscriptions are on, or were, or will be by their history."""
+    first = select(Subscription.plan_id).where(in_scope(Subscription, scope), among(session, Subscription.id, ids))
+    others = select(SubscriptionChange.plan_id).where(
+        in_scope(SubscriptionChange, scope),
+        among(session, SubscriptionChange.subscription_id, ids),
+        SubscriptionChange.plan_id.is_not(None),
+    )
+    return {*session.scalars(first.distinct()), *session.scalars(others.distinct())}
 
 
 def change_subscription(

@@ -18,7 +18,7 @@ from pipelines.steps.billing_day import Due, billing_day, hold_open
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog, Part
-from pipelines.steps.read_quantities import Answers, Wanted, read_many
+from pipelines.steps.read_quantities import Ahead, Wanted, reading_ahead
 from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import supersede_duplicates
 from warehouse_sql.usage import Quantity
@@ -64,18 +64,21 @@ def collect_quantities(
     with ledger.read() as session:
         day = billing_day(session, start, end, now, chosen)
         readings, failures = _readings(session, day.open, watermark)
-    answers = read_many(warehouse, (one for r in readings for _, _, one in r.wanted), rollups=True)
+    with reading_ahead(warehouse, (one for r in readings for _, _, one in r.wanted), rollups=True) as ahead:
 
-    def record(session: Session, scope: Scope, some: Sequence[_Reading]) -> Worked[int]:
-        return _record(session, scope, some, answers, now)
+        def record(session: Session, scope: Scope, some: Sequence[_Reading]) -> Worked[int]:
+            return _record(session, scope, some, ahead, now)
 
-    changed, not_recorded = in_batches(ledger, readings, _scope_of, record, _failure, _customer_of)
+        def prepare(some: Sequence[_Reading]) -> None:
+            ahead.await_for(one for reading in some for _, _, one in reading.wanted)
+
+        changed, not_recorded = in_batches(ledger, readings, _scope_of, record, _failure, _customer_of, prepare)
     return Collected(
         due=len(day.due),
         settled=len(day.due) - len(day.open),
-        quantities=len(answers.found),
+        quantities=len(ahead.found),
         changed=sum(changed),
-        queries=answers.queries,
+        queries=ahead.queries,
         watermark=watermark,
         failures=(*day.failures, *failures, *not_recorded),
     )
@@ -122,6 +125,8 @@ def _readings(
             failures.append(due.failure(error))
         else:
             readings.append(_Reading(due, tuple(wanted)))
+    # As they are read, so that the first are recorded while the others are.
+    readings.sort(key=lambda one: (one.due.scope, names[one.due.scope, one.due.subscription.customer_id]))
     return readings, failures
 
 
@@ -148,9 +153,7 @@ def _failure(reading: _Reading, error: Exception) -> Failure:
     return reading.due.failure(error)
 
 
-def _record(
-    session: Session, scope: Scope, readings: Sequence[_Reading], answers: Answers, now: datetime
-) -> Worked[int]:
+def _record(session: Session, scope: Scope, readings: Sequence[_Reading], answers: Ahead, now: datetime) -> Worked[int]:
     """How many quantities of each period are others than before; what is the same is not written again."""
     opened = {due.subject for due in hold_open(session, scope, [reading.due for reading in readings])}
     still_open = [reading for reading in readings if reading.due.subject in opened]
@@ -180,7 +183,7 @@ def _record(
     return counts, failures
 
 
-def _new_records(reading: _Reading, answers: Answers, now: datetime) -> Iterator[QuantityRecord]:
+def _new_records(reading: _Reading, answers: Ahead, now: datetime) -> Iterator[QuantityRecord]:
     for part, meter, wanted in reading.wanted:
         if wanted in answers.errors:
             raise answers.errors[wanted]

@@ -12,12 +12,11 @@ from billing.money import format_decimal
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import audit, customers, invoices, subscriptions
-from ledger.store.invoice_numbers import hold_numbers
 from ledger.store.invoices import DraftRecord, InvoiceRecord
 from ledger.store.price_changes import hold_prices
 from pipelines.steps.billing_day import Due
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.drafts import Draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
+from pipelines.steps.drafts import Draft, customer_of_draft, draft_failure, drafts_of, due_of_draft, scope_of_draft
 from pipelines.steps.facts import Facts
 from pipelines.steps.gate_invoices import (
     Gate,
@@ -29,7 +28,7 @@ from pipelines.steps.gate_invoices import (
 )
 from pipelines.steps.gate_totals import check_one_off
 from pipelines.steps.invoice_hash import invoice_hash
-from pipelines.steps.isolation import Failure, Worked, apart, in_batches
+from pipelines.steps.isolation import Failure, Turn, Worked, apart, in_turns, no_turn
 from pipelines.steps.plan_prices import Catalog
 
 __all__ = ["Finalized", "Held", "finalize_drafts", "finalize_invoices"]
@@ -67,14 +66,15 @@ def finalize_invoices(
     # In one order for everybody: two runs that lock several counters and invoices each must not wait for each other.
     # Numbers follow the time, and what was billed in advance is final before it is settled.
     drafts.sort(key=lambda item: (item[0], item[1].billed_at, item[1].period, item[1].id))
-    catalog = Catalog()
 
-    def finalize(session: Session, scope: Scope, items: Sequence[Draft]) -> Worked[tuple[Scope, InvoiceRecord] | Held]:
-        facts = Facts(session, scope, catalog)
-        done, failures = finalize_drafts(facts, [draft for _, draft in items], "pipelines", now)
+    def finalize(
+        session: Session, scope: Scope, items: Sequence[Draft], my_turn: Turn
+    ) -> Worked[tuple[Scope, InvoiceRecord] | Held]:
+        facts = Facts(session, scope, Catalog())
+        done, failures = finalize_drafts(facts, [draft for _, draft in items], "pipelines", now, my_turn)
         return [each if isinstance(each, Held) else (scope, each) for each in done], failures
 
-    results, failures = in_batches(ledger, drafts, scope_of_draft, finalize, draft_failure)
+    results, failures = in_turns(ledger, drafts, scope_of_draft, finalize, draft_failure, customer_of_draft)
     return Finalized(
         tuple(result for result in results if isinstance(result, tuple)),
         tuple(result for result in results if isinstance(result, Held)),
@@ -83,20 +83,25 @@ def finalize_invoices(
 
 
 def finalize_drafts(
-    facts: Facts, drafts: Sequence[DraftRecord | InvoiceRecord], actor: str, now: datetime
+    facts: Facts,
+    drafts: Sequence[DraftRecord | InvoiceRecord],
+    actor: str,
+    now: datetime,
+    my_turn: Turn = no_turn,
 ) -> Worked[InvoiceRecord | Held]:
     """The finalized invoices and those that are held, in this order, without those that are no drafts any more.
-    `actor` is for the audit. Failures are those of `due_of_draft`.
+    `actor` is for the audit; numbers are given in `my_turn`. Failures are those of `due_of_draft`.
     """
     session, scope = facts.session, facts.scope
-    month, opened = _hold(facts, drafts, now)
+    opened = _hold(facts, drafts)
     looked, failures = apart(opened, partial(_due_of, facts), partial(_failure, scope))
     by_hand = [check_one_off(scope, draft) for draft, due in looked if due is None]
     store_outcomes(session, scope, by_hand, now)
     expect_reasons(facts, [due for _, due in looked if due is not None], [draft.id for draft, _ in looked])
     judged, not_judged = apart(looked, partial(_reasons, facts), lambda pair, error: _failure(scope, pair[0], error))
     passed = [draft for (draft, _), reasons in judged if not reasons]
-    final = {each.id: each for each in invoices.finalize_held(session, scope, passed, month, now)}
+    my_turn()
+    final = {each.id: each for each in invoices.finalize_held(session, scope, passed, now)}
     done = [
         final.get(draft.id) or Held(scope, draft.id, draft.subscription_id, tuple(reasons))
         for (draft, _), reasons in judged
@@ -119,20 +124,14 @@ def finalize_drafts(
     return done, [*failures, *not_judged]
 
 
-def _hold(
-    facts: Facts, drafts: Sequence[DraftRecord | InvoiceRecord], now: datetime
-) -> tuple[str, list[InvoiceRecord]]:
-    """The month of the numbers, and those that still are drafts: with all that their reasons depend on they stay as
-    they are until the transaction ends. The order of the locks is the same wherever several of them are taken."""
+def _hold(facts: Facts, drafts: Sequence[DraftRecord | InvoiceRecord]) -> list[InvoiceRecord]:
+    """Those that still are drafts: with all that their reasons depend on they stay as they are until the transaction
+    ends. The order of the locks is the same wherever several of them are taken: prices, which nobody may change after
+    the look at the drafts' reasons, subscriptions, customers, invoices, and last, for the shortest time, the counter of
+    the numbers."""
     session, scope = facts.session, facts.scope
-    # The counter before the invoices, as `invoices.finalize` locks them; in between the prices, which nobody may change
-    # after the look at the drafts' reasons.
-    month = hold_numbers(session, scope, now)
     ids = {each.subscription_id for each in drafts if each.subscription_id is not None}
-    plan_ids = {
-        plan_id for each in subscriptions.subscriptions_of(session, scope, ids).values() for plan_id in each.plan_ids
-    }
-    for plan_id in sorted(plan_ids):
+    for plan_id in sorted(subscriptions.plan_ids_of(session, scope, ids)):
         hold_prices(session, scope, plan_id, to_read=True)
     facts.catalog.forget_prices()
     # Held, and read again: a change of a subscription is seen here, or finds the invoice final.
@@ -143,7 +142,7 @@ def _hold(
     opened = [held[each.id] for each in drafts if each.id in held and held[each.id].status == InvoiceStatus.DRAFT]
     for draft in opened:
         facts.put_invoice(draft)
-    return month, opened
+    return opened
 
 
 def _due_of(facts: Facts, draft: InvoiceRecord) -> Due | None:

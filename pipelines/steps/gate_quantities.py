@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from billing.errors import TallyError
 from billing.exact import canonical
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -32,7 +31,7 @@ from pipelines.steps.gate_invoices import (
 )
 from pipelines.steps.isolation import Failure, Worked, apart, in_batches
 from pipelines.steps.plan_prices import Catalog
-from pipelines.steps.read_quantities import Wanted, read_many
+from pipelines.steps.read_quantities import Ahead, Wanted, reading_ahead
 from warehouse_sql.client import Warehouse
 from warehouse_sql.reconcile import reconciled_watermark
 from warehouse_sql.usage import Quantity
@@ -56,15 +55,6 @@ class _Looked:
     corrections: Corrections
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the events say, and how far identities have been compared."""
-
-    raw: Mapping[Wanted, Quantity]
-    errors: Mapping[Wanted, TallyError]
-    reconciled: datetime
-
-
 def gate_quantities(
     ledger: Ledger,
     warehouse: Warehouse,
@@ -86,8 +76,10 @@ def gate_quantities(
     with ledger.read() as session:
         day = billing_day(session, start, end, now, chosen)
         looked, failures = _looked(session, day.open)
-    answers = read_many(warehouse, (one for period in looked for one in period.wanted.values()), rollups=False)
-    seen = _Seen(answers.found, answers.errors, reconciled_watermark(warehouse))
+    reconciled = reconciled_watermark(warehouse)
+
+    def prepare(periods: Sequence[_Looked]) -> None:
+        ahead.await_for(one for period in periods for one in period.wanted.values())
 
     def check(session: Session, scope: Scope, periods: Sequence[_Looked]) -> Worked[tuple[Outcome, ...]]:
         before = quantities.quantities_before(
@@ -99,13 +91,15 @@ def gate_quantities(
 
         def outcomes(period: _Looked) -> tuple[Outcome, ...]:
             known = before.get(period.due.subscription.id, ())
-            return _outcomes(period, seen, list(surprises(period.due, period.recorded, known, expected)))
+            return _outcomes(period, ahead, reconciled, list(surprises(period.due, period.recorded, known, expected)))
 
         checked, failures = apart(periods, outcomes, _failure)
         kept = iter(store_outcomes(session, scope, [one for _, found in checked for one in found], now))
         return [tuple(islice(kept, len(found))) for _, found in checked], failures
 
-    checked, not_checked = in_batches(ledger, looked, _scope_of, check, _failure, _customer_of)
+    wanted = (one for period in looked for one in period.wanted.values())
+    with reading_ahead(warehouse, wanted, rollups=False) as ahead:
+        checked, not_checked = in_batches(ledger, looked, _scope_of, check, _failure, _customer_of, prepare)
     report = tuple(outcome for outcomes in checked for outcome in outcomes)
     return GateReport(report, (*day.failures, *failures, *not_checked))
 
@@ -120,6 +114,8 @@ def _looked(session: Session, dues: Sequence[Due]) -> tuple[list[_Looked], list[
         facts.expect_customers({due.subscription.customer_id for due in of_scope})
         facts.expect_corrections({due.subscription.customer_id for due in of_scope})
         facts.expect_quantities(of_scope)
+        # As they are read, so that the first are looked at while the others are.
+        of_scope.sort(key=lambda due: facts.customer(due.subscription.customer_id).external_id)
         looked, failed = apart(of_scope, partial(_look, facts), Due.failure)
         found += [period for _, period in looked]
         failures += failed
@@ -158,20 +154,20 @@ def _look(facts: Facts, due: Due) -> _Looked:
     return _Looked(due, tuple(recorded), known, wanted, tuple(missing), Corrections.of(facts, due))
 
 
-def _outcomes(period: _Looked, seen: _Seen, unexpected: list[str]) -> tuple[Outcome, ...]:
+def _outcomes(period: _Looked, seen: Ahead, reconciled: datetime, unexpected: list[str]) -> tuple[Outcome, ...]:
     looked_at = quantities_hash(period.recorded, period.corrections)
     raw: dict[str, Quantity] = {}
     for key, wanted in period.wanted.items():
         if wanted in seen.errors:
             raise seen.errors[wanted]
-        raw[key] = seen.raw[wanted]
+        raw[key] = seen.found[wanted]
     unusable = {key: quantity.unusable for key, quantity in raw.items() if quantity.unusable}
     problems = {
         Gate.QUANTITIES_MATCH_RAW: _differences(period, raw),
         Gate.IDENTITIES_COUNT_ONCE: [
-            f"{record.price_id}: identities are compared up to {seen.reconciled}, it was read at {record.watermark}"
+            f"{record.price_id}: identities are compared up to {reconciled}, it was read at {record.watermark}"
             for record in period.recorded
-            if record.watermark > seen.reconciled
+            if record.watermark > reconciled
         ],
         Gate.EVENTS_ARE_USABLE: [f"{key}: {count} events without a usable value" for key, count in unusable.items()],
         Gate.AS_EXPECTED: unexpected,

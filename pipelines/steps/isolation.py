@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
+from threading import Event
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -23,7 +24,7 @@ from billing.errors import TallyError, Unavailable
 from billing.scope import Scope
 from ledger.db import Ledger
 
-__all__ = ["Failure", "Worked", "apart", "each_alone", "failure_of", "in_batches"]
+__all__ = ["Failure", "Turn", "Worked", "apart", "each_alone", "failure_of", "in_batches", "in_turns", "no_turn"]
 
 # Bounds how long one transaction keeps other writers waiting on SQLite, and how much is in memory at once.
 BATCH = 1000
@@ -31,6 +32,8 @@ BATCH = 1000
 _MANY = 500
 # One that waits for the database and one that counts.
 _AT_ONCE = 2
+# A batch takes a second. One that waits longer than this for the one before gives up what it holds.
+_TURN_SECONDS = 30
 # New objects between two looks for garbage: a batch makes millions that go as soon as nobody names them.
 _RARELY = 200_000
 # So many of those that are worked on one by one share a transaction.
@@ -43,6 +46,8 @@ R = TypeVar("R")
 G = TypeVar("G")
 # Results, and what could not be done.
 Worked = tuple[list[R], list["Failure"]]
+# Waits until it is one's turn.
+Turn = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,10 @@ def failure_of(scope: Scope, subject: str, period_start: datetime, error: Except
     return Failure(scope, subject, period_start, "unexpected_error", f"{type(error).__name__}; see the run's log")
 
 
+def _nothing(batch: Sequence[object]) -> None:
+    """What most steps have to do before a batch."""
+
+
 def in_batches(
     ledger: Ledger,
     items: Sequence[T],
@@ -75,6 +84,7 @@ def in_batches(
     work: Callable[[Session, Scope, Sequence[T]], Worked[R]],
     failed: Callable[[T, Exception], Failure],
     customer_of: Callable[[T], str] | None = None,
+    prepare: Callable[[Sequence[T]], None] = _nothing,
 ) -> tuple[list[R], list[Failure]]:
     """`work` for all items, many of one environment at a time: results and failures, in the order of the items.
 
@@ -84,25 +94,54 @@ def in_batches(
 
     With `customer_of`, two batches are worked on at once where the ledger takes it: while one waits for the database
     the other one counts. What belongs to one customer is never in both, and goes in the order of the items.
+    `prepare` is called for each batch before its transaction begins.
     Raises Unavailable when the ledger is: then no item can do better than the next.
     """
     if customer_of is None or len(items) <= BATCH or not ledger.takes_several:
-        return _in_batches(ledger, items, scope_of, work, failed, BATCH)
-    return _two_at_once(ledger, items, scope_of, work, failed, customer_of)
+        return _in_batches(ledger, _batches(ledger, items, BATCH, prepare), scope_of, work, failed)
+
+    def anytime(session: Session, scope: Scope, some: Sequence[T], _my_turn: Turn) -> Worked[R]:
+        return work(session, scope, some)
+
+    return _two_at_once(ledger, _batches(ledger, items, BATCH, prepare), scope_of, anytime, failed, customer_of)
+
+
+def in_turns(
+    ledger: Ledger,
+    items: Sequence[T],
+    scope_of: Callable[[T], Scope],
+    work: Callable[[Session, Scope, Sequence[T], Turn], Worked[R]],
+    failed: Callable[[T, Exception], Failure],
+    customer_of: Callable[[T], str],
+) -> tuple[list[R], list[Failure]]:
+    """As `in_batches`, for work of which a part has to be done in the order of the items: `work` is given what waits
+    until all batches before are committed, or have failed.
+    """
+    batches = _batches(ledger, items, BATCH, _nothing)
+    if len(items) > BATCH and ledger.takes_several:
+        return _two_at_once(ledger, batches, scope_of, work, failed, customer_of)
+
+    def at_once(session: Session, scope: Scope, some: Sequence[T]) -> Worked[R]:
+        return work(session, scope, some, no_turn)
+
+    return _in_batches(ledger, batches, scope_of, at_once, failed)
+
+
+def no_turn() -> None:
+    """The turn of one that nobody goes before."""
 
 
 def _in_batches(
     ledger: Ledger,
-    items: Sequence[T],
+    batches: Iterable[Sequence[T]],
     group_of: Callable[[T], G],
     work: Callable[[Session, G, Sequence[T]], Worked[R]],
     failed: Callable[[T, Exception], Failure],
-    size: int,
 ) -> Worked[R]:
     results: list[R] = []
     failures: list[Failure] = []
     with _collecting_rarely():
-        for batch in _batches(ledger, items, size):
+        for batch in batches:
             done, not_done = ledger.run(partial(_batch, items=batch, group_of=group_of, work=work, failed=failed))
             results += done
             failures += not_done
@@ -111,16 +150,27 @@ def _in_batches(
 
 def _two_at_once(
     ledger: Ledger,
-    items: Sequence[T],
+    batches: Iterable[Sequence[T]],
     group_of: Callable[[T], G],
-    work: Callable[[Session, G, Sequence[T]], Worked[R]],
+    work: Callable[[Session, G, Sequence[T], Turn], Worked[R]],
     failed: Callable[[T, Exception], Failure],
     customer_of: Callable[[T], str],
 ) -> Worked[R]:
+    def run(batch: Sequence[T], before: Event, over: Event) -> Worked[R]:
+        def in_turn(session: Session, group: G, some: Sequence[T]) -> Worked[R]:
+            return work(session, group, some, partial(_await_turn, before))
+
+        try:
+            return ledger.run(partial(_batch, items=batch, group_of=group_of, work=in_turn, failed=failed))
+        finally:
+            over.set()
+
     running: list[tuple[set[tuple[G, str]], Future[Worked[R]]]] = []
     every: list[Future[Worked[R]]] = []
+    last = Event()
+    last.set()
     with _collecting_rarely(), ThreadPoolExecutor(_AT_ONCE, "batch") as pool:
-        for batch in _batches(ledger, items, BATCH):
+        for batch in batches:
             whose = {(group_of(item), customer_of(item)) for item in batch}
             while len(running) == _AT_ONCE or any(not whose.isdisjoint(others) for others, _ in running):
                 wait([one for _, one in running], return_when=FIRST_COMPLETED)
@@ -129,21 +179,32 @@ def _two_at_once(
                     if one.done():
                         one.result()
                 running = [pair for pair in running if not pair[1].done()]
-            begun = pool.submit(ledger.run, partial(_batch, items=batch, group_of=group_of, work=work, failed=failed))
+            before, last = last, Event()
+            begun = pool.submit(run, batch, before, last)
             running.append((whose, begun))
             every.append(begun)
     done = [one.result() for one in every]
     return [each for results, _ in done for each in results], [each for _, failures in done for each in failures]
 
 
-def _batches(ledger: Ledger, items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def _await_turn(before: Event) -> None:
+    if not before.wait(_TURN_SECONDS):
+        # Given back are the rows that the batch holds meanwhile, and the batch is begun anew.
+        raise Unavailable("ledger_busy", "a batch before this one takes long", hint="Try again.", retry_after_seconds=1)
+
+
+def _batches(
+    ledger: Ledger, items: Sequence[T], size: int, prepare: Callable[[Sequence[T]], None]
+) -> Iterator[Sequence[T]]:
     """The items in order. As the tables fill, the database looks at them again."""
     refresh_at = 0 if len(items) > _MANY else len(items)
     for start in range(0, len(items), size):
         if start >= refresh_at:
             ledger.refresh_statistics()
             refresh_at = max(_MANY, 10 * start)
-        yield items[start : start + size]
+        batch = items[start : start + size]
+        prepare(batch)
+        yield batch
 
 
 @contextmanager
@@ -162,13 +223,15 @@ def each_alone(
     items: Sequence[T],
     work: Callable[[Session, T], R],
     failed: Callable[[T, Exception], Failure],
+    at_once: int = _FEW,
 ) -> tuple[list[R], list[Failure]]:
-    """The same for work on single items, some of them in a transaction: for what is rare, or needs locks of its own."""
+    """The same for work on single items, `at_once` of them in a transaction: for what is rare, or needs locks of its
+    own."""
 
     def one_by_one(session: Session, _scope: None, some: Sequence[T]) -> Worked[R]:
         return [work(session, item) for item in some], []
 
-    return _in_batches(ledger, items, lambda _: None, one_by_one, failed, _FEW)
+    return _in_batches(ledger, _batches(ledger, items, at_once, _nothing), lambda _: None, one_by_one, failed)
 
 
 def apart(

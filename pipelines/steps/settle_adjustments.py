@@ -25,7 +25,7 @@ from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.store import audit, connections, customers, invoices, line_adjustments, outbox, subscriptions
 from ledger.store.credit_notes import CreditNoteRecord
-from ledger.store.invoice_numbers import hold_note_numbers, hold_numbers
+from ledger.store.invoice_numbers import hold_note_numbers
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.line_adjustments import AdjustmentRecord
 from ledger.store.subscriptions import SubscriptionRecord
@@ -77,7 +77,8 @@ def settle_adjustments(ledger: Ledger, now: datetime, chosen: Chosen = EVERYTHIN
     Raises Unavailable when the ledger is.
     """
     groups = _waiting(ledger, chosen)
-    done, failures = each_alone(ledger, groups, partial(_settle, now=now, actor=actor), _failure)
+    # One in a transaction: the numbers of invoices, which an earlier one took, are locked after the rows of all.
+    done, failures = each_alone(ledger, groups, partial(_settle, now=now, actor=actor), _failure, 1)
     left = [(group.scope, one) for group in _waiting(ledger, chosen) for one in group.adjustments]
     held = [pair for pair in left if pair[1].held_because is not None and not _on_next(pair[1])]
     return Settled(
@@ -104,8 +105,7 @@ def _settle(session: Session, group: _Group, *, now: datetime, actor: str) -> _D
     subscription = subscriptions.get_subscription(session, scope, group.subscription_id)
     if all(map(_on_next, group.adjustments)) and _has_next(session, scope, subscription, now):
         return _Done(scope, None, ())
-    # The counters before all else, as whoever finalizes or credits locks them.
-    hold_numbers(session, scope, now)
+    # The counter of the notes before all else, as whoever credits locks it; that of the invoices comes last.
     hold_note_numbers(session, scope, now)
     subscription = subscriptions.hold_subscription(session, scope, group.subscription_id)
     has_next = _has_next(session, scope, subscription, now)
