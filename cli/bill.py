@@ -98,7 +98,7 @@ def _run(
     except launch.DagsterUnreachable as error:
         fail(error.detail, hint="Start it with `tally up`.")
     except launch.RunFailed as error:
-        fail(error.detail, hint=f"See the run in the Dagster UI at {url}")
+        fail(error.detail, hint=error.hint or f"See the run in the Dagster UI at {url}")
     if as_json:
         print_json({"run_id": run_id, "url": f"{url}/runs/{run_id}", "failed_checks": list(failed_checks)})
     else:

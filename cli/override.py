@@ -32,7 +32,8 @@ def override(
         except (httpx.HTTPError, ValueError) as error:
             fail(f"the API does not answer at {access.api}: {error}", hint="Start it with `tally up`.")
     if answer.is_error:
-        fail(said["detail"], hint=said.get("hint"))
+        where = f"{said['field']}: " if said.get("field") else ""
+        fail(f"{where}{said['detail']}", hint=said.get("hint"))
     if as_json:
         print_json(said)
     else:

@@ -24,6 +24,9 @@ _REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 _ATTEMPTS = 5
 _POLL_SECONDS = 0.5
 _FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+_WAITING = frozenset({"QUEUED", "NOT_STARTED"})
+_NOT_STARTED = "It waits for other runs, or for Dagster's daemon: `tally status` says whether that is running."
+_OURS = "billing.errors."
 _LOG_PAGE, _LOG_PAGES = 1000, 50
 
 _LAUNCH = """
@@ -136,7 +139,8 @@ def wait(
         if status in _FINISHED:
             break
         if time.monotonic() > deadline:
-            raise RunFailed("run_timed_out", f"run {run_id} is {status} after {timeout_seconds:.0f} s; it goes on")
+            said = f"run {run_id} is {status} after {timeout_seconds:.0f} s; it goes on"
+            raise RunFailed("run_timed_out", said, hint=_NOT_STARTED if status in _WAITING else None)
         time.sleep(_POLL_SECONDS)
     events = list(_events(url, run_id))
     if status != "SUCCESS":
@@ -217,7 +221,9 @@ def _failed_checks(events: list[dict[str, Any]]) -> list[str]:
 def _innermost(error: dict[str, Any] | None) -> str:
     if error is None:
         return "no reason given"
-    return str((error["causes"] or [error])[-1]["message"]).strip()
+    said = str((error["causes"] or [error])[-1]["message"]).strip()
+    # Our own errors are written for people; of others the name of the class is half of what they say.
+    return said.partition(": ")[2] if said.startswith(_OURS) else said
 
 
 def _reason(answer: dict[str, Any]) -> str:

@@ -114,7 +114,9 @@ def _told(event: dg.DagsterEvent) -> tuple[str, str] | None:
         case dg.DagsterEventType.ASSET_MATERIALIZATION if event.step_key != _OF_ALL_TENANTS:
             counted = event.step_materialization_data.materialization.metadata
             said = [
-                f"{name}: {value.value}" for name, value in counted.items() if isinstance(value, dg.IntMetadataValue)
+                f"{name.removeprefix('dagster/').replace('_', ' ')}: {value.value}"
+                for name, value in counted.items()
+                if isinstance(value, dg.IntMetadataValue)
             ]
             return "result", ", ".join(said)
     return None

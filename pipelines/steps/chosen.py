@@ -57,7 +57,7 @@ def require_chosen(ledger: Ledger, chosen: Chosen) -> None:
     with ledger.read() as session:
         field = selection.names_nothing(session, **ids)
     if field is not None:
-        said = f"{field} {ids[field]!r} names nothing that is there"
+        said = f"{ids[field]!r} names nothing that is there"
         hint = "It has to be in the tenant and environment that are given with it."
         raise NotFound("nothing_chosen", said, field=field, hint=hint)
 
