@@ -7,12 +7,14 @@ such a run.
 
 import argparse
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -26,10 +28,11 @@ from dagster._daemon.controller import create_daemons_from_instance, daemon_cont
 from dagster._daemon.daemon import DagsterDaemon
 from dagster._utils.interrupts import capture_interrupts
 
-__all__ = ["PatientRetries", "daemons"]
+__all__ = ["PatientRetries", "daemons", "wait_for_code"]
 
 _UNREACHABLE = (DagsterUserCodeUnreachableError, DagsterCodeLocationLoadError)
 _LONGEST_WAIT_SECONDS = 3600
+_LOOKS_AGAIN_SECONDS = 60
 _PAUSE_SECONDS = 1.0
 
 Starter = Callable[[IWorkspaceProcessContext[Any], Sequence[RunRecord], logging.Logger], Iterator[None]]
@@ -79,18 +82,37 @@ def daemons(instance: dg.DagsterInstance) -> list[DagsterDaemon[Any]]:
     return [PatientRetries() if isinstance(one, EventLogConsumerDaemon) else one for one in found]
 
 
+def wait_for_code(target: WorkspaceFileTarget) -> None:
+    """Return once every code server of the workspace answers, or after a minute.
+
+    A daemon that finds none at its start looks again after a minute, and until then no sensor has a look.
+    """
+    give_up = time.monotonic() + _LOOKS_AGAIN_SECONDS
+    for origin in target.create_origins():
+        if not isinstance(origin, GrpcServerCodeLocationOrigin) or origin.port is None:
+            continue
+        while time.monotonic() < give_up:
+            try:
+                socket.create_connection((origin.host, origin.port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(_PAUSE_SECONDS / 4)
+
+
 def main() -> None:
     """Run until the process is ended."""
     options = argparse.ArgumentParser(prog="python -m pipelines.daemon")
     options.add_argument("-w", "--workspace", required=True, help="the workspace.yaml to work for")
     options.add_argument("--log-level", default="info")
     given = options.parse_args()
+    target = WorkspaceFileTarget([given.workspace])
+    wait_for_code(target)
     try:
         with (
             capture_interrupts(),
             dg.DagsterInstance.get() as instance,
             daemon_controller_from_instance(
-                instance, WorkspaceFileTarget([given.workspace]), gen_daemons=daemons, log_level=given.log_level
+                instance, target, gen_daemons=daemons, log_level=given.log_level
             ) as controller,
         ):
             controller.check_daemon_loop()

@@ -13,7 +13,7 @@ from tests.integration.pipelines.dagster_services import free_port, running_dags
 from tests.integration.pipelines.stage import BILLING, USAGE, Stage
 from tests.support.warehouse_process import WarehouseProcess
 
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 1200
 
 
 def wait_for_code(url: str) -> None:
