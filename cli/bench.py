@@ -12,6 +12,7 @@ from rich.table import Table
 from bench import billing as billing_bench
 from bench import ingest as ingest_bench
 from bench import query as query_bench
+from bench import sync as sync_bench
 from bench.figures import BenchFailed, Goal, Machine
 from billing.errors import TallyError
 from cli.console import fail, out, print_json, say
@@ -22,12 +23,13 @@ app = typer.Typer(
     help="Measure on scratch data: a warehouse and an API of their own, removed afterwards.", no_args_is_help=True
 )
 
-R = TypeVar("R", ingest_bench.Report, query_bench.Report, billing_bench.Report)
+R = TypeVar("R", ingest_bench.Report, query_bench.Report, billing_bench.Report, sync_bench.Report)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the JSON to this file as well.")]
 _INGEST = ingest_bench.Sizes()
 _QUERY = query_bench.Sizes()
 _BILLING = billing_bench.Sizes()
+_SYNC = sync_bench.Sizes()
 
 
 @app.command("ingest")
@@ -95,6 +97,24 @@ def billing(
     report = _measured(lambda: billing_bench.measure(sizes, _tell), as_json, out_file)
     if not as_json:
         _show(report.machine, _billing_rows(report), report.goals)
+
+
+@app.command("sync")
+def sync(
+    invoices: Annotated[
+        int, typer.Option(min=4, max=100_000, help="Finalized invoices of three lines each.")
+    ] = _SYNC.invoices,
+    as_json: JsonOption = False,
+    out_file: OutOption = None,
+) -> None:
+    """How fast finalized invoices get to Stripe, beside the same calls sent bare, to a sandbox that limits nothing.
+
+    In PostgreSQL where its binaries are there, else in SQLite. Exit code 1 where an invoice is not at Stripe exactly
+    once with its total. A goal that is not reached is no failure.
+    """
+    report = _measured(lambda: sync_bench.measure(sync_bench.Sizes(invoices), _tell), as_json, out_file)
+    if not as_json:
+        _show(report.machine, _sync_rows(report), report.goals)
 
 
 def _tell(line: str) -> None:
@@ -172,6 +192,25 @@ def _billing_rows(report: billing_bench.Report) -> list[tuple[str, str, str]]:
         ("asking the warehouse", f"{one.warehouse_seconds:,.1f} s", "summed over the threads that ask"),
         ("rating the lines, alone", f"{one.rating_seconds:,.1f} s", ""),
         ("billing process", f"{one.cpu_seconds:,.1f} s of CPU", f"peak {one.peak_mb:,.0f} MB"),
+    ]
+
+
+def _sync_rows(report: sync_bench.Report) -> list[tuple[str, str, str]]:
+    sent, bare = report.sent, report.bare
+    spent = f"{sent.steps_ms} steps and ledger, {sent.client_ms} Stripe's client, {sent.http_ms} sending"
+    return [
+        ("invoices/s", f"{sent.per_second:,.1f}", f"{sent.invoices:,} in {sent.seconds:,.1f} s from {report.ledger}"),
+        ("calls for an invoice", f"{sent.calls_each:.2f}", ", ".join(f"{k} {n:g}" for k, n in sent.calls.items())),
+        ("our CPU for an invoice", f"{sent.cpu_ms:.1f} ms", spent),
+        ("a core of ours could send", f"{report.per_core:,.1f} /s", ""),
+        ("ledger's commits for an invoice", f"{sent.commits_each:.2f}", f"PostgreSQL {sent.postgres_ms} ms of CPU"),
+        ("sandbox's CPU for an invoice", f"{sent.sandbox_ms:.1f} ms", ""),
+        (
+            "the same calls, bare",
+            f"{bare.floor_ms:.1f} ms",
+            f"{bare.calls} calls, {bare.calls_per_second:,.0f}/s; sandbox {bare.sandbox_ms_each} ms a call",
+        ),
+        ("ours through bare", f"{report.ratio:.1f}", "by CPU"),
     ]
 
 

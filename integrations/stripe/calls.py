@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import stripe
 
 from integrations.stripe.errors import translate
+from integrations.stripe.transport import Transport
 
 __all__ = ["API_VERSION", "PAGE", "Calls"]
 
@@ -47,7 +48,7 @@ class Calls:
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
-            http_client=http_client or stripe.RequestsClient(timeout=timeout),
+            http_client=http_client or Transport(api_base or stripe.DEFAULT_API_BASE, timeout),
         )
         self._api = client.v1
 

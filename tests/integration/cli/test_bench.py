@@ -55,6 +55,17 @@ def test_bench_billing_gives_each_subscription_one_invoice_of_three_lines() -> N
     assert [goal["bound"] for goal in report["goals"]] == [30, 1500, 2.2]
 
 
+@pytest.mark.slow
+def test_bench_sync_sends_every_invoice_once() -> None:
+    report = run("sync", "--invoices", "8")
+    sent, bare = report["sent"], report["bare"]
+    assert (sent["invoices"], sent["calls"]["POST /v1/invoices"]) == (8, 1.0)
+    assert sum(sent["calls"].values()) == pytest.approx(sent["calls_each"], abs=0.05)
+    assert sent["steps_ms"] + sent["client_ms"] + sent["http_ms"] == pytest.approx(sent["cpu_ms"], abs=0.1)
+    assert (sent["sandbox_ms"] > 0, bare["floor_ms"] > 0) == (True, True)
+    assert [goal["bound"] for goal in report["goals"]] == [100, 10]
+
+
 def test_bench_says_where_it_cannot_write_before_it_measures(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", "ingest", "--out", str(tmp_path / "missing" / "file.json")])
     assert done.exit_code == 2
