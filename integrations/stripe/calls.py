@@ -43,17 +43,25 @@ class Calls:
     ) -> None:
         self._livemode = secret_key.startswith(("sk_live_", "rk_live_"))
         self._sleep = sleep
-        client = stripe.StripeClient(
+        self._client = stripe.StripeClient(
             secret_key,
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
             http_client=http_client or Transport(api_base or stripe.DEFAULT_API_BASE, timeout),
         )
-        self._api = client.v1
+        self._api = self._client.v1
 
     def _one(self, call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
         return self._answered(lambda: call().to_dict())
+
+    def _read(self, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a GET as it came: making objects of a large one takes longer than all else of a call."""
+        return self._answered(lambda: _body(self._client.raw_request("get", path, **params)))
+
+    def _write(self, path: str, params: dict[str, Any], key: str) -> dict[str, Any]:
+        """The same for a POST under the caller's key."""
+        return self._answered(lambda: _body(self._client.raw_request("post", path, **params, idempotency_key=key)))
 
     def _all(self, call: Callable[[], stripe.ListObject[Any]]) -> list[dict[str, Any]]:
         return self._answered(lambda: [item.to_dict() for item in _every(call())])
@@ -79,6 +87,11 @@ class Calls:
             except stripe.StripeError as error:
                 raise translate(error) from error
         raise AssertionError("the last attempt returns or raises")
+
+
+def _body(answer: Any) -> dict[str, Any]:
+    body: dict[str, Any] = answer.data
+    return body
 
 
 def _every(page: stripe.ListObject[Any]) -> Iterable[Any]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, cast
+from urllib.parse import quote
 
 import stripe
 
@@ -44,9 +45,15 @@ from integrations.stripe.calls import API_VERSION, PAGE
 from integrations.stripe.catalog_gateway import CatalogCalls
 from integrations.stripe.refund_gateway import RefundCalls
 
+_KEPT_COUPONS = 10_000
+
 
 class StripeGateway(CatalogCalls, RefundCalls):
     """Stripe through one secret key, as `Calls` takes it. Safe to share between threads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._coupons: set[str] = set()
 
     def account(self) -> ProviderAccount:
         body = self._one(self._api.accounts.retrieve_current)
@@ -129,31 +136,38 @@ class StripeGateway(CatalogCalls, RefundCalls):
         return mapping.not_collectable(total, currency)
 
     def ensure_coupon(self, coupon: NewCoupon, key: str) -> None:
-        """Looked up first: a key would answer for a coupon that somebody has deleted since."""
+        """Its id says all of it, so one that is there is the same one, whoever made it.
+
+        Ids that were seen are not sent again. Where somebody has deleted one since, `create_invoice` is refused, and
+        the next try makes it anew under another key.
+        """
+        if coupon.id in self._coupons:
+            return
         try:
-            self._one(lambda: self._api.coupons.retrieve(coupon.id))
-        except ProviderNotFound:
-            params = cast("Any", mapping.coupon_params(coupon))
-            try:
-                self._one(lambda: self._api.coupons.create(params, {"idempotency_key": key}))
-            except ProviderRejected as error:
-                # Another worker was faster, with the same content: the id says all of it.
-                if error.provider_code != "resource_already_exists":
-                    raise
+            self._write("/v1/coupons", mapping.coupon_params(coupon), key)
+        except ProviderRejected as error:
+            if error.provider_code != "resource_already_exists":
+                raise
+        if len(self._coupons) >= _KEPT_COUPONS:
+            self._coupons.clear()
+        self._coupons.add(coupon.id)
 
     def create_invoice(self, invoice: NewInvoice, key: str) -> ProviderInvoice:
-        params = cast("Any", mapping.invoice_params(invoice))
-        return mapping.invoice(self._one(lambda: self._api.invoices.create(params, {"idempotency_key": key})))
+        try:
+            return mapping.invoice(self._write("/v1/invoices", mapping.invoice_params(invoice), key))
+        except ProviderRejected:
+            self._coupons.difference_update(invoice.coupon_ids)
+            raise
 
-    def add_lines(self, invoice_id: str, currency: str, lines: Sequence[NewInvoiceLine], key: str) -> None:
-        params = cast("Any", {"lines": mapping.line_params(currency, lines)})
-        self._one(lambda: self._api.invoices.add_lines(invoice_id, params, {"idempotency_key": key}))
+    def add_lines(self, invoice_id: str, currency: str, lines: Sequence[NewInvoiceLine], key: str) -> ProviderInvoice:
+        params = {"lines": mapping.line_params(currency, lines)}
+        return mapping.invoice_with_lines(self._write(f"{_path(invoice_id)}/add_lines", params, key))
 
     def get_invoice(self, invoice_id: str) -> ProviderInvoice:
-        body = self._one(lambda: self._api.invoices.retrieve(invoice_id, {"expand": ["payments"]}))
+        body = self._read(_path(invoice_id), {"expand": ["payments"]})
         if body.get("deleted"):
             raise ProviderNotFound("provider_object_missing", "the draft was deleted")
-        return mapping.invoice(body)
+        return mapping.invoice_with_lines(body)
 
     def get_invoice_lines(self, invoice_id: str, currency: str) -> list[ProviderInvoiceLine]:
         params = cast("Any", {"limit": PAGE, "expand": ["data.taxes.tax_rate_details.tax_rate"]})
@@ -173,22 +187,13 @@ class StripeGateway(CatalogCalls, RefundCalls):
         self._one(lambda: self._api.invoices.delete(invoice_id))
 
     def finalize_invoice(self, invoice_id: str, auto_advance: bool, key: str) -> ProviderInvoice:
-        params = cast("Any", {"auto_advance": auto_advance, "expand": ["payments"]})
-        return mapping.invoice(
-            self._one(lambda: self._api.invoices.finalize_invoice(invoice_id, params, {"idempotency_key": key}))
-        )
+        return self._moved(f"{_path(invoice_id)}/finalize", {"auto_advance": auto_advance}, key)
 
     def set_auto_advance(self, invoice_id: str, auto_advance: bool, key: str) -> ProviderInvoice:
-        params = cast("Any", {"auto_advance": auto_advance, "expand": ["payments"]})
-        return mapping.invoice(
-            self._one(lambda: self._api.invoices.update(invoice_id, params, {"idempotency_key": key}))
-        )
+        return self._moved(_path(invoice_id), {"auto_advance": auto_advance}, key)
 
     def send_invoice(self, invoice_id: str, key: str) -> ProviderInvoice:
-        params = cast("Any", {"expand": ["payments"]})
-        return mapping.invoice(
-            self._one(lambda: self._api.invoices.send_invoice(invoice_id, params, {"idempotency_key": key}))
-        )
+        return self._moved(f"{_path(invoice_id)}/send", {}, key)
 
     def void_invoice(self, invoice_id: str, key: str) -> ProviderInvoice:
         return mapping.invoice(
@@ -281,6 +286,14 @@ class StripeGateway(CatalogCalls, RefundCalls):
             return False
         return True
 
+    def _moved(self, path: str, params: dict[str, Any], key: str) -> ProviderInvoice:
+        expanded = {**params, "expand": ["payments.data.payment.payment_intent"]}
+        return mapping.invoice_with_payments(self._write(path, expanded, key))
+
     def _create_session(self, params: dict[str, Any], key: str) -> ProviderSession:
         typed = cast("Any", params)
         return mapping.session(self._one(lambda: self._api.checkout.sessions.create(typed, {"idempotency_key": key})))
+
+
+def _path(invoice_id: str) -> str:
+    return f"/v1/invoices/{quote(invoice_id, safe='')}"

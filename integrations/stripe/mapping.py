@@ -5,6 +5,7 @@ Objects arrive as plain dicts in the shape of the pinned API version (2026-10-28
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -243,6 +244,22 @@ def invoice(body: Json) -> ProviderInvoice:
         credited=amount("pre_payment_credit_notes_amount"),
         metadata=body.get("metadata") or {},
     )
+
+
+def invoice_with_lines(body: Json) -> ProviderInvoice:
+    """An answer holds the first ten lines; where there are more, none are told."""
+    found, there = invoice(body), body["lines"]
+    if there["has_more"]:
+        return found
+    return replace(found, lines=tuple(invoice_line(line, found.currency) for line in there["data"]))
+
+
+def invoice_with_payments(body: Json) -> ProviderInvoice:
+    """`payments` was expanded to the PaymentIntents, not to their charges."""
+    found, there = invoice(body), body["payments"]
+    if there["has_more"]:
+        return found
+    return replace(found, payments=tuple(map(invoice_payment, there["data"])))
 
 
 def invoice_line(body: Json, currency: str) -> ProviderInvoiceLine:

@@ -52,23 +52,42 @@ def follow(
     seen = link.gateway.get_invoice(provider_invoice_id)
     parts = link.gateway.invoice_payments(provider_invoice_id)
     with ledger.begin() as session:
-        if seen.status == ProviderInvoiceStatus.VOID:
-            # Voiding gives credit back, and a customer is held before their invoice.
-            customers.hold_customer(session, scope, invoices.customer_of(session, scope, invoice_id))
-        ours = invoices.get_invoice(session, scope, invoice_id)
-        mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
-        attempts = _attempts(seen, mapping)
-        for part in parts:
-            if part.payment is not None:
-                # After a part payment the default one asks for the rest, which nobody has tried yet.
-                untried = part.status == "open" and seen.amount_paid > 0
-                tried = attempts if part.is_default and not untried else 0
-                book_payment(session, scope, part.payment, invoice_id, ours.customer_id, tried, now)
-        if ours.status == InvoiceStatus.FINALIZED:
-            _book(session, scope, ours, seen, parts, now)
-        if mapping is not None:
-            _note(session, scope, mapping, seen, now)
+        book(session, scope, link, invoice_id, seen, parts, now)
     return seen
+
+
+def book(
+    session: Session,
+    scope: Scope,
+    link: Link,
+    invoice_id: str,
+    seen: ProviderInvoice,
+    parts: Sequence[InvoicePayment],
+    now: datetime,
+) -> None:
+    """Writes down what a look at the provider's invoice and its payments has shown."""
+    if seen.status == ProviderInvoiceStatus.VOID:
+        # Voiding gives credit back, and a customer is held before their invoice.
+        customers.hold_customer(session, scope, invoices.customer_of(session, scope, invoice_id))
+    ours = invoices.get_invoice(session, scope, invoice_id)
+    mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
+    attempts = _attempts(seen, mapping)
+    for part in parts:
+        if part.payment is not None:
+            # After a part payment the default one asks for the rest, which nobody has tried yet.
+            untried = part.status == "open" and seen.amount_paid > 0
+            tried = attempts if part.is_default and not untried else 0
+            book_payment(session, scope, part.payment, invoice_id, ours.customer_id, tried, now)
+    if ours.status == InvoiceStatus.FINALIZED:
+        _book(session, scope, ours, seen, parts, now)
+    if mapping is not None:
+        _note(session, scope, mapping, seen, now)
+
+
+def says_all(seen: ProviderInvoice) -> bool:
+    """Whether an answer is as good as a look: it holds the payments, and no charge has been made that it would leave
+    out."""
+    return seen.payments is not None and seen.attempts == 0 and received(seen) == 0
 
 
 def books(seen: ProviderInvoice, parts: Sequence[InvoicePayment]) -> Books | None:

@@ -9,6 +9,7 @@ advancement and nobody here ever calls `pay`; with "tallyhouse" `collect_invoice
 nothing is collected until `pay_invoice` is asked to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,9 +18,11 @@ from sqlalchemy.orm import Session
 
 from billing.errors import Conflict
 from billing.invoice import InvoiceStatus
+from billing.money import format_decimal
 from billing.ports import (
     IdempotencyMismatch,
     ProviderInvoice,
+    ProviderInvoiceLine,
     ProviderInvoiceStatus,
     ProviderKeyRefused,
     ProviderNotFound,
@@ -41,7 +44,7 @@ from pipelines.steps import (
     sync_customer,
 )
 from pipelines.steps.connections import Gateways, Link
-from pipelines.steps.follow_invoice import ENTITY, follow, seen_detail
+from pipelines.steps.follow_invoice import ENTITY, book, follow, says_all, seen_detail
 
 _ROUNDS = 3
 
@@ -59,6 +62,15 @@ class SyncResult:
     payment_intent_id: str | None = None
     hosted_invoice_url: str | None = None
     invoice_pdf: str | None = None
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """`fresh`: the provider's invoice was not known when this began. `first`: nobody has asked for it before under this
+    version of the keys, so an answer is of now, and not what the provider once said."""
+
+    fresh: bool
+    first: bool
 
 
 class _StartOver(Exception):
@@ -107,13 +119,13 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
         return _refuse(ledger, scope, link, invoice, "customer_not_synced", error.detail, now)
     form = invoice_draft.natural_form(invoice)
     for _ in range(_ROUNDS):
-        invoice, mapping = _intend(ledger, scope, link, invoice.id, customer_id, form, now)
+        invoice, mapping, first = _intend(ledger, scope, link, invoice.id, customer_id, form, now)
         if mapping.state == "done":
             return _result(mapping, "already_synced")
-        fresh = mapping.provider_id is None
+        trial = _Trial(fresh=mapping.provider_id is None, first=first)
         try:
             mapping = _create(ledger, scope, link, invoice, mapping, now)
-            return _push(ledger, scope, link, invoice, mapping, fresh, now)
+            return _push(ledger, scope, link, invoice, mapping, trial, now)
         except _StartOver:
             _discard(ledger, scope, link, mapping, None, now)
         except _Failed as error:
@@ -154,14 +166,17 @@ def _intend(
     customer_id: str,
     form: invoice_draft.Form,
     now: datetime,
-) -> tuple[InvoiceRecord, MappingRecord]:
+) -> tuple[InvoiceRecord, MappingRecord, bool]:
+    """Invoice and mapping as they are now, and whether this was the first to write down what is asked for."""
     with ledger.begin() as session:
         # Held together with the mapping: a payment link or a credit note for the invoice is either seen here, or sees
         # the mapping.
         provider_mapping.hold_invoice(session, scope, invoice_id)
         invoice = invoices.get_invoice(session, scope, invoice_id)
+        known = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice.id)
         request = invoice_draft.request_of(scope, invoice, customer_id, link.days_until_due, form)
-        return invoice, provider_mapping.intend(session, scope, link.connection, ENTITY, invoice.id, request, now)
+        mapping = provider_mapping.intend(session, scope, link.connection, ENTITY, invoice.id, request, now)
+        return invoice, mapping, known is None or "request" not in known.detail
 
 
 def _is_adjusted(invoice: InvoiceRecord) -> bool:
@@ -174,16 +189,17 @@ def _push(
     link: Link,
     invoice: InvoiceRecord,
     mapping: MappingRecord,
-    fresh: bool,
+    trial: _Trial,
     now: datetime,
 ) -> SyncResult:
-    seen = _filled(link, invoice, mapping, fresh, now)
+    seen = _filled(link, invoice, mapping, trial, now)
     payment_link.close_links_of(ledger, scope, link, invoice.id, now)
     with ledger.read() as session:
         elsewhere = paid_elsewhere.of_invoice(session, scope, invoice.id)
         credited = bool(credit_notes.of_invoice(session, scope, invoice.id))
     if seen.status == ProviderInvoiceStatus.DRAFT:
-        seen = _finalize(ledger, scope, link, mapping, link.provider_collects and not (elsewhere or credited), now)
+        collects = link.provider_collects and not (elsewhere or credited)
+        seen = _finalize(ledger, scope, link, invoice, mapping, collects, now)
     try:
         # What its own payments paid is given back by credit notes; what those take off is not paid offline.
         seen = paid_elsewhere.attach_links(link, invoice, seen, elsewhere)
@@ -198,29 +214,41 @@ def _push(
     except ProviderRejected as error:
         # Collecting now could take the money twice, so the open invoice is left alone for people to look at.
         raise _Failed(f"payment_not_attached: {error.detail}") from error
-    _start_collecting(link, invoice, mapping, seen)
-    seen = follow(ledger, scope, link, invoice.id, seen.id, now)
+    seen = _start_collecting(link, invoice, mapping, seen)
+    if not (trial.first and says_all(seen)):
+        seen = follow(ledger, scope, link, invoice.id, seen.id, now)
     with ledger.begin() as session:
+        if seen.payments is not None:
+            book(session, scope, link, invoice.id, seen, seen.payments, now)
         done = _record(session, scope, mapping, "done", seen, now)
         collect_invoice.begin(session, scope, link, invoice, now)
         audit.write(session, scope, "stripe", "invoice.synced", ENTITY, invoice.id, {"stripe_invoice_id": seen.id}, now)
     return _result(done, "synced")
 
 
-def _filled(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, fresh: bool, now: datetime) -> ProviderInvoice:
+def _filled(
+    link: Link, invoice: InvoiceRecord, mapping: MappingRecord, trial: _Trial, now: datetime
+) -> ProviderInvoice:
     """The provider's invoice with all lines on it, known to equal ours."""
     draft_id = mapping.provider_id or ""
     try:
-        if fresh or link.gateway.get_invoice(draft_id).status == ProviderInvoiceStatus.DRAFT:
-            _fill(link, invoice, mapping, fresh, now)
-        seen = link.gateway.get_invoice(draft_id)
-        seen_lines = link.gateway.get_invoice_lines(draft_id, invoice.currency)
+        seen = None if trial.fresh else link.gateway.get_invoice(draft_id)
+        if seen is None or seen.status == ProviderInvoiceStatus.DRAFT:
+            there = [] if seen is None else _lines_of(link, seen)
+            added = _fill(link, invoice, mapping, there, now)
+            seen = added if trial.first and added is not None else link.gateway.get_invoice(draft_id)
+        seen_lines = _lines_of(link, seen)
     except ProviderNotFound:
         raise _StartOver from None
     differs = invoice_draft.difference(invoice, mapping.detail["request"], seen, seen_lines)
     if differs is not None:
+        _leave_alone(link, mapping, seen)
         raise _Failed(differs)
     return seen
+
+
+def _lines_of(link: Link, seen: ProviderInvoice) -> Sequence[ProviderInvoiceLine]:
+    return link.gateway.get_invoice_lines(seen.id, seen.currency) if seen.lines is None else seen.lines
 
 
 def _create(
@@ -237,6 +265,8 @@ def _create(
         except ProviderRejected as error:
             if isinstance(error, ProviderNotFound) and error.provider_param == "customer":
                 raise _CustomerGone from None
+            if isinstance(error, ProviderNotFound) and (error.provider_param or "").startswith("discounts"):
+                raise _StartOver from None
             raise _DraftRefused(f"rejected: {error.detail}") from error
 
     def find(intended: MappingRecord) -> ProviderInvoice | None:
@@ -247,10 +277,12 @@ def _create(
     )
 
 
-def _fill(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, fresh: bool, now: datetime) -> None:
-    """Adds the lines that are not there yet; a call that the provider may have forgotten is never repeated."""
-    draft_id = mapping.provider_id or ""
-    there = [] if fresh else link.gateway.get_invoice_lines(draft_id, invoice.currency)
+def _fill(
+    link: Link, invoice: InvoiceRecord, mapping: MappingRecord, there: Sequence[ProviderInvoiceLine], now: datetime
+) -> ProviderInvoice | None:
+    """Adds the lines that are not there yet; a call that the provider may have forgotten is never repeated. The last
+    answer, None where all were there."""
+    draft_id, seen = mapping.provider_id or "", None
     present = {line.line_id for line in there}
     form = invoice_draft.form_of(mapping.detail["request"])
     for number, lines in invoice_draft.batches(invoice_draft.lines_of(invoice, form)):
@@ -260,7 +292,7 @@ def _fill(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, fresh: boo
             raise _StartOver
         key = f"inv:{invoice.id}:lines:{mapping.key_version}:{number}"
         try:
-            link.gateway.add_lines(draft_id, invoice.currency, lines, key)
+            seen = link.gateway.add_lines(draft_id, invoice.currency, lines, key)
         except ProviderUnavailable as error:
             if error.replayed:
                 raise _StartOver from error
@@ -269,10 +301,17 @@ def _fill(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, fresh: boo
             raise
         except ProviderRejected as error:
             raise _DraftRefused(f"rejected: {error.detail}") from error
+    return seen
 
 
 def _finalize(
-    ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, auto_advance: bool, now: datetime
+    ledger: Ledger,
+    scope: Scope,
+    link: Link,
+    invoice: InvoiceRecord,
+    mapping: MappingRecord,
+    auto_advance: bool,
+    now: datetime,
 ) -> ProviderInvoice:
     draft_id = mapping.provider_id or ""
     try:
@@ -291,20 +330,35 @@ def _finalize(
             raise _Failed(f"rejected: {error.detail}") from error
     with ledger.begin() as session:
         _record(session, scope, mapping, "finalized", seen, now)
+    if seen.total != invoice.amount_due:
+        # Somebody changed the draft after it was compared.
+        _leave_alone(link, mapping, seen)
+        there, here = format_decimal(seen.total), format_decimal(invoice.amount_due)
+        raise _Failed(f"total_differs: {there} there, {here} here")
     return seen
 
 
-def _start_collecting(link: Link, invoice: InvoiceRecord, mapping: MappingRecord, seen: ProviderInvoice) -> None:
+def _leave_alone(link: Link, mapping: MappingRecord, seen: ProviderInvoice) -> None:
+    """Nobody is to pay an open invoice that is not ours any more: it is not collected, and people have to look."""
+    if seen.status == ProviderInvoiceStatus.OPEN and seen.auto_advance:
+        key = f"inv:{mapping.entity_id}:leave:{mapping.key_version}"
+        provider_mapping.guarded(lambda key: link.gateway.set_auto_advance(seen.id, False, key), key)
+
+
+def _start_collecting(
+    link: Link, invoice: InvoiceRecord, mapping: MappingRecord, seen: ProviderInvoice
+) -> ProviderInvoice:
     """What remains to be done after finalizing: collect what was held back, or send what waits to be sent."""
     if seen.status != ProviderInvoiceStatus.OPEN:
-        return
+        return seen
     version = mapping.key_version
     if link.provider_collects and not seen.auto_advance:
-        provider_mapping.guarded(
+        return provider_mapping.guarded(
             lambda key: link.gateway.set_auto_advance(seen.id, True, key), f"inv:{invoice.id}:collect:{version}"
         )
-    elif not link.provider_collects and invoice.collection_method == "send_invoice":
-        link.gateway.send_invoice(seen.id, f"inv:{invoice.id}:send:{version}")
+    if not link.provider_collects and invoice.collection_method == "send_invoice":
+        return link.gateway.send_invoice(seen.id, f"inv:{invoice.id}:send:{version}")
+    return seen
 
 
 def _discard(

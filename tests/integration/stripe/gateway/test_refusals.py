@@ -1,13 +1,12 @@
 """Why an invoice is not sent, each reason by its name, and what is never pushed to Stripe as collectable."""
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import cast
 
 import pytest
 
 from billing.invoice import InvoiceStatus, PaymentStatus
-from billing.ports import NewInvoiceLine, PaymentGateway
+from billing.ports import PaymentGateway, ProviderInvoice
 from ledger.store import connections
 from ledger.store.connections import ConnectionRecord
 from pipelines.steps import pay_invoice, sync_customer
@@ -97,8 +96,8 @@ def test_S2_a_draft_that_somebody_changed_is_deleted_and_never_finalized(world: 
     invoice = world.invoice()
     link = world.link()
     customer_id = sync_customer.ensure_customer(world.ledger, world.scope, link, invoice.customer_id, world.now)
-    # The line is slipped in between our lines and the comparison.
-    slipped = _Slipping(world, customer_id)
+    # The line is slipped in before ours, whose answer is compared.
+    slipped = _Slipping(world, customer_id, "create_invoice")
     result = world.sync(invoice.id, world.gateways(slipped.around))
     assert (result.outcome, result.reason) == ("failed", "total_differs")
     assert result.detail == "119.50 there, 118.50 here"
@@ -108,6 +107,21 @@ def test_S2_a_draft_that_somebody_changed_is_deleted_and_never_finalized(world: 
     assert (mapping.last_error or "").startswith("total_differs")
     assert world.read_invoice(invoice.id).status == InvoiceStatus.FINALIZED
     assert world.sync(invoice.id).outcome == "synced"
+
+
+def test_S2_a_draft_that_was_changed_after_it_was_compared_is_not_collected(world: World) -> None:
+    world.connect(collection="stripe")
+    invoice = world.invoice()
+    customer_id = sync_customer.ensure_customer(world.ledger, world.scope, world.link(), invoice.customer_id, world.now)
+    slipped = _Slipping(world, customer_id, "add_lines")
+    for gateways in (world.gateways(slipped.around), None):
+        result = world.sync(invoice.id, gateways)
+        assert (result.outcome, result.reason) == ("failed", "total_differs")
+        assert result.detail == "119.50 there, 118.50 here"
+    (there,) = world.stripe_invoices()
+    assert (there["status"], there["auto_advance"]) == ("open", False)
+    mapping = world.mapping("invoice", invoice.id)
+    assert (mapping.state, mapping.provider_id) == ("failed", there["id"])
 
 
 def test_S2_an_amount_carried_to_the_customers_balance_is_never_booked_as_cash(world: World) -> None:
@@ -166,22 +180,24 @@ def test_a_partial_offline_payment_keeps_the_invoice_here(world: World) -> None:
 
 
 class _Slipping:
-    """Adds an item to the draft behind our back, once, right after our lines."""
+    """Adds an item to the draft behind our back, once, right after a call of ours."""
 
-    def __init__(self, world: World, customer_id: str) -> None:
+    def __init__(self, world: World, customer_id: str, after: str) -> None:
         self._world = world
         self._customer_id = customer_id
+        self._after = after
 
     def around(self, inner: PaymentGateway) -> PaymentGateway:
-        world, customer_id = self._world, self._customer_id
+        world, customer_id, after = self._world, self._customer_id, self._after
 
         class Around:
             def __getattr__(self, name: str) -> object:
-                return getattr(inner, name)
+                method = getattr(inner, name)
+                return method if name != after else lambda *args: self._slip(method(*args))
 
-            def add_lines(self, invoice_id: str, currency: str, lines: Sequence[NewInvoiceLine], key: str) -> None:
-                inner.add_lines(invoice_id, currency, lines, key)
-                form = {"customer": customer_id, "invoice": invoice_id, "amount": "100", "currency": "usd"}
+            def _slip(self, draft: ProviderInvoice) -> ProviderInvoice:
+                form = {"customer": customer_id, "invoice": draft.id, "amount": "100", "currency": "usd"}
                 world.post("/v1/invoiceitems", "slipped", **form)
+                return draft
 
         return cast("PaymentGateway", Around())
