@@ -1,7 +1,7 @@
 """Lists of invoices: a caller's, and those that the pipelines have work on."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from billing.invoice import BillingReason, InvoiceStatus
 from billing.period import Period
 from billing.scope import Scope
-from ledger.models import Connection, Invoice, Mapping
+from ledger.models import Connection, CreditNote, Invoice, Mapping, Payment
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.invoice_lines import period_of
 from ledger.store.invoice_record import InvoiceRecord, with_lines, without_lines
-from ledger.store.rows import among, in_chunks, in_scope, scope_of
+from ledger.store.rows import among, in_chunks, in_scope
 
 
 @dataclass(frozen=True)
@@ -226,13 +226,19 @@ def drafts_of(session: Session, billed_from: datetime, billed_to: datetime) -> l
 
 def not_at_provider() -> ColumnElement[bool]:
     """Whether an invoice's environment has an active connection that has not been told of it in full."""
-    done = exists().where(
-        Mapping.tenant_id == Connection.tenant_id,
-        Mapping.environment_id == Connection.environment_id,
-        Mapping.connection_id == Connection.id,
-        Mapping.entity == "invoice",
-        Mapping.entity_id == Invoice.id,
-        Mapping.state == "done",
+    done = (
+        select(Mapping.id)
+        .where(
+            Mapping.tenant_id == Connection.tenant_id,
+            Mapping.environment_id == Connection.environment_id,
+            Mapping.connection_id == Connection.id,
+            Mapping.entity == "invoice",
+            Mapping.entity_id == Invoice.id,
+            Mapping.state == "done",
+        )
+        # By itself it would mean any invoice: SQLAlchemy looks for the tables one level up only.
+        .correlate(Connection, Invoice)
+        .exists()
     )
     return exists().where(
         Connection.tenant_id == Invoice.tenant_id,
@@ -243,23 +249,51 @@ def not_at_provider() -> ColumnElement[bool]:
     )
 
 
-def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, InvoiceRecord]]:
-    """Finalized invoices of the billing days [from, to) that an active connection has not been told of in full.
+@dataclass(frozen=True, slots=True)
+class UnsentInvoice:
+    """What a run has to know of an invoice to send it in order; the rest is read when it is its turn."""
+
+    id: str
+    customer_id: str
+    subscription_id: str | None
+    period: Period
+
+
+def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> list[tuple[Scope, UnsentInvoice]]:
+    """Finalized invoices of the billing days [from, to) that an active connection has not been told of in full, by
+    environment, in the order in which they were finalized.
 
     Whether a connection wants invoices (`sync_config`) is for the caller to say.
     """
     due = billed_between(billed_from, billed_to)
-    rows = select(Invoice).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, not_at_provider())
-    return _with_scopes(session, session.scalars(rows.order_by(Invoice.finalized_at, Invoice.id)))
+    rows = select(
+        Invoice.tenant_id,
+        Invoice.environment_id,
+        Invoice.id,
+        Invoice.customer_id,
+        Invoice.subscription_id,
+        Invoice.period_start,
+        Invoice.period_end,
+    ).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, not_at_provider())
+    by_environment = rows.order_by(Invoice.tenant_id, Invoice.environment_id, Invoice.finalized_at, Invoice.id)
+    return [
+        (
+            Scope(row.tenant_id, row.environment_id),
+            UnsentInvoice(row.id, row.customer_id, row.subscription_id, Period(row.period_start, row.period_end)),
+        )
+        for row in session.execute(by_environment)
+    ]
+
+
+def untouched(session: Session, scope: Scope, invoice_ids: Collection[str]) -> set[str]:
+    """Those of the invoices that have no payment and no credit note of any kind."""
+    touched: set[str | None] = set()
+    for model in (Payment, CreditNote):
+        rows = select(model.invoice_id).where(in_scope(model, scope), among(session, model.invoice_id, invoice_ids))
+        touched |= set(session.scalars(rows))
+    return set(invoice_ids) - touched
 
 
 def _of_its_end() -> ColumnElement[bool]:
     """Whether an invoice is the one of its period's end."""
     return Invoice.billing_reason == BillingReason.SUBSCRIPTION_CYCLE.value
-
-
-def _with_scopes(session: Session, rows: Iterable[Invoice]) -> list[tuple[Scope, InvoiceRecord]]:
-    by_scope: defaultdict[Scope, list[Invoice]] = defaultdict(list)
-    for row in rows:
-        by_scope[scope_of(row)].append(row)
-    return [(scope, record) for scope, some in by_scope.items() for record in with_lines(session, scope, some)]

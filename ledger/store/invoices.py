@@ -37,6 +37,7 @@ from ledger.store.invoice_numbers import hold_numbers, take_numbers
 from ledger.store.invoice_queries import (
     DraftRecord,
     PeriodInvoice,
+    UnsentInvoice,
     closed_periods,
     drafts_of,
     finalized_after,
@@ -48,6 +49,7 @@ from ledger.store.invoice_queries import (
     of_periods,
     of_subscriptions,
     to_sync,
+    untouched,
 )
 from ledger.store.invoice_record import InvoiceRecord, adjusted_columns, with_lines
 from ledger.store.rows import affected, among, in_scope, insert_new, scoped
@@ -58,6 +60,7 @@ __all__ = [
     "InvoiceRecord",
     "LineRecord",
     "PeriodInvoice",
+    "UnsentInvoice",
     "closed_periods",
     "create_one_off",
     "customer_of",
@@ -84,9 +87,11 @@ __all__ = [
     "replace_lines",
     "replace_lines_of",
     "set_links",
+    "set_links_of",
     "set_tax_rates",
     "to_sync",
     "undo_refund",
+    "untouched",
     "void",
 ]
 
@@ -430,6 +435,15 @@ def set_links(
     links = {"stripe_hosted_invoice_url": hosted_url, "invoice_pdf_url": pdf_url}
     _set(session, scope, invoice_id, **{name: url for name, url in links.items() if url is not None})
     return get_invoice(session, scope, invoice_id)
+
+
+def set_links_of(session: Session, scope: Scope, links: Mapping[str, tuple[str | None, str | None]]) -> None:
+    """The same for many, by their ids; what is None here becomes None there."""
+    rows = [
+        scoped(scope, id=invoice_id, stripe_hosted_invoice_url=hosted_url, invoice_pdf_url=pdf_url)
+        for invoice_id, (hosted_url, pdf_url) in sorted(links.items())
+    ]
+    update_rows(session, Invoice, rows, Invoice.status == InvoiceStatus.FINALIZED.value)
 
 
 def _empty(

@@ -28,7 +28,7 @@ from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow
 from pipelines.steps.pay_invoice import charge, credit_first
 
-__all__ = ["begin", "collect", "collect_again"]
+__all__ = ["begin", "beginning", "collect", "collect_again"]
 
 # Reasons that stay as they are however often the same card is tried. https://docs.stripe.com/declines/codes
 _FOR_GOOD = frozenset(
@@ -51,12 +51,19 @@ def begin(session: Session, scope: Scope, link: Link, invoice: InvoiceRecord, no
     mapping = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice.id)
     if mapping is None or "collected_by" in mapping.detail:
         return
+    known = beginning(link, invoice, now)
+    if "retry" in known:
+        outbox.enqueue(session, scope, "invoice.collect", invoice.id, now)
+    provider_mapping.note(session, scope, mapping, known, now)
+
+
+def beginning(link: Link, invoice: InvoiceRecord, now: datetime) -> dict[str, Any]:
+    """What `begin` writes into the mapping. With a "retry" in it the outbox has to bring the invoice to `collect`."""
     known: dict[str, Any] = {"collected_by": link.collected_by}
     if link.we_collect and invoice.collection_method == "charge_automatically":
         plan = {"days": list(link.retry_days), "afterwards": link.after_last_try}
         known["retry"] = {**plan, "tries": 0, "counted": 0, "next_at": now.isoformat()}
-        outbox.enqueue(session, scope, "invoice.collect", invoice.id, now)
-    provider_mapping.note(session, scope, mapping, known, now)
+    return known
 
 
 def collect(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now: datetime) -> datetime | None:

@@ -8,7 +8,7 @@ from billing.errors import Conflict, NotFound
 from billing.invoice import BillingReason
 from billing.scope import Scope
 from ledger.store import invoices
-from ledger.store.invoices import DraftRecord, InvoiceRecord
+from ledger.store.invoices import DraftRecord, InvoiceRecord, UnsentInvoice
 from pipelines.steps.billing_day import Due, due_of
 from pipelines.steps.chosen import Chosen, cutoff
 from pipelines.steps.facts import Facts
@@ -65,7 +65,7 @@ def is_start(draft: InvoiceRecord | DraftRecord) -> bool:
     return draft.billing_reason is BillingReason.SUBSCRIPTION_START
 
 
-def draft_failure(item: tuple[Scope, InvoiceRecord | DraftRecord], error: Exception) -> Failure:
+def draft_failure(item: tuple[Scope, InvoiceRecord | DraftRecord | UnsentInvoice], error: Exception) -> Failure:
     """The failure of one draft, under its subscription's id."""
     scope, draft = item
     return failure_of(scope, draft.subscription_id or draft.id, draft.period.start, error)

@@ -213,8 +213,7 @@ def _attempts(seen: ProviderInvoice, mapping: MappingRecord | None) -> int:
 
 def _note(session: Session, scope: Scope, mapping: MappingRecord, seen: ProviderInvoice, now: datetime) -> None:
     """Keeps what was seen in the mapping, which answers for it without asking again; an older look does not count."""
-    known = (_RANK[mapping.detail.get("status", "draft")], mapping.detail.get("attempts", 0))
-    if (_RANK[seen.status], seen.attempts) < known:
+    if not is_news(mapping, seen):
         return
     mappings.record(
         session,
@@ -227,6 +226,12 @@ def _note(session: Session, scope: Scope, mapping: MappingRecord, seen: Provider
         last_error=mapping.last_error,
         now=now,
     )
+
+
+def is_news(mapping: MappingRecord, seen: ProviderInvoice) -> bool:
+    """Whether a look is not older than the one that the mapping keeps."""
+    known = (_RANK[mapping.detail.get("status", "draft")], mapping.detail.get("attempts", 0))
+    return (_RANK[seen.status], seen.attempts) >= known
 
 
 def seen_detail(seen: ProviderInvoice) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from ledger.store.invoices import InvoiceRecord
 from ledger.store.mappings import MappingRecord
 from pipelines.steps import (
     collect_invoice,
+    invoice_calls,
     invoice_draft,
     paid_elsewhere,
     payment_link,
@@ -108,7 +109,7 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
     with ledger.read() as session:
         known = mappings.get_mapping(session, scope, link.connection.id, ENTITY, invoice_id)
     if known is not None and known.state == "done":
-        return _result(known, "already_synced")
+        return result_of(known, "already_synced")
     started = known is not None and known.provider_id is not None
     reason = None if started else _why_not(ledger, scope, link, invoice)
     if reason is not None:
@@ -121,7 +122,7 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
     for _ in range(_ROUNDS):
         invoice, mapping, first = _intend(ledger, scope, link, invoice.id, customer_id, form, now)
         if mapping.state == "done":
-            return _result(mapping, "already_synced")
+            return result_of(mapping, "already_synced")
         trial = _Trial(fresh=mapping.provider_id is None, first=first)
         try:
             mapping = _create(ledger, scope, link, invoice, mapping, now)
@@ -142,6 +143,15 @@ def sync(ledger: Ledger, scope: Scope, gateways: Gateways, invoice_id: str, now:
 
 
 def _why_not(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord) -> str | None:
+    reason = why_not(link, invoice)
+    if reason is not None:
+        return reason
+    with ledger.read() as session:
+        return None if paid_elsewhere.fits(session, scope, invoice) else "partly_paid_elsewhere"
+
+
+def why_not(link: Link, invoice: InvoiceRecord) -> str | None:
+    """Why an invoice is not one to be sent, by what it is."""
     if invoice.status == InvoiceStatus.DRAFT:
         return "invoice_not_finalized"
     if invoice.status == InvoiceStatus.VOID:
@@ -154,8 +164,7 @@ def _why_not(ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord) -
     for line in invoice.lines:
         if link.gateway.check_amount(abs(line.amount), invoice.currency) == "amount_not_representable":
             return "amount_not_representable"
-    with ledger.read() as session:
-        return None if paid_elsewhere.fits(session, scope, invoice) else "partly_paid_elsewhere"
+    return None
 
 
 def _intend(
@@ -214,7 +223,7 @@ def _push(
     except ProviderRejected as error:
         # Collecting now could take the money twice, so the open invoice is left alone for people to look at.
         raise _Failed(f"payment_not_attached: {error.detail}") from error
-    seen = _start_collecting(link, invoice, mapping, seen)
+    seen = invoice_calls.start_collecting(link, invoice, mapping, seen)
     if not (trial.first and says_all(seen)):
         seen = follow(ledger, scope, link, invoice.id, seen.id, now)
     with ledger.begin() as session:
@@ -223,7 +232,7 @@ def _push(
         done = _record(session, scope, mapping, "done", seen, now)
         collect_invoice.begin(session, scope, link, invoice, now)
         audit.write(session, scope, "stripe", "invoice.synced", ENTITY, invoice.id, {"stripe_invoice_id": seen.id}, now)
-    return _result(done, "synced")
+    return result_of(done, "synced")
 
 
 def _filled(
@@ -234,32 +243,25 @@ def _filled(
     try:
         seen = None if trial.fresh else link.gateway.get_invoice(draft_id)
         if seen is None or seen.status == ProviderInvoiceStatus.DRAFT:
-            there = [] if seen is None else _lines_of(link, seen)
+            there = [] if seen is None else invoice_calls.lines_of(link, seen)
             added = _fill(link, invoice, mapping, there, now)
             seen = added if trial.first and added is not None else link.gateway.get_invoice(draft_id)
-        seen_lines = _lines_of(link, seen)
+        seen_lines = invoice_calls.lines_of(link, seen)
     except ProviderNotFound:
         raise _StartOver from None
     differs = invoice_draft.difference(invoice, mapping.detail["request"], seen, seen_lines)
     if differs is not None:
-        _leave_alone(link, mapping, seen)
+        invoice_calls.leave_alone(link, mapping, seen)
         raise _Failed(differs)
     return seen
-
-
-def _lines_of(link: Link, seen: ProviderInvoice) -> Sequence[ProviderInvoiceLine]:
-    return link.gateway.get_invoice_lines(seen.id, seen.currency) if seen.lines is None else seen.lines
 
 
 def _create(
     ledger: Ledger, scope: Scope, link: Link, invoice: InvoiceRecord, mapping: MappingRecord, now: datetime
 ) -> MappingRecord:
     def create(intended: MappingRecord) -> ProviderInvoice:
-        request, version = intended.detail["request"], intended.key_version
         try:
-            for coupon in invoice_draft.coupons_of(invoice, invoice_draft.form_of(request)):
-                link.gateway.ensure_coupon(coupon, f"inv:{invoice.id}:coupon:{coupon.id}:{version}")
-            return link.gateway.create_invoice(invoice_draft.new_invoice(request), f"inv:{invoice.id}:create:{version}")
+            return invoice_calls.make(link, invoice, intended)
         except (ProviderKeyRefused, IdempotencyMismatch):
             raise
         except ProviderRejected as error:
@@ -283,14 +285,9 @@ def _fill(
     """Adds the lines that are not there yet; a call that the provider may have forgotten is never repeated. The last
     answer, None where all were there."""
     draft_id, seen = mapping.provider_id or "", None
-    present = {line.line_id for line in there}
-    form = invoice_draft.form_of(mapping.detail["request"])
-    for number, lines in invoice_draft.batches(invoice_draft.lines_of(invoice, form)):
-        if present & {line.line_id for line in lines}:
-            continue
+    for key, lines in invoice_calls.missing_lines(invoice, mapping, there):
         if provider_mapping.key_is_old(mapping, now):
             raise _StartOver
-        key = f"inv:{invoice.id}:lines:{mapping.key_version}:{number}"
         try:
             seen = link.gateway.add_lines(draft_id, invoice.currency, lines, key)
         except ProviderUnavailable as error:
@@ -313,51 +310,24 @@ def _finalize(
     auto_advance: bool,
     now: datetime,
 ) -> ProviderInvoice:
-    draft_id = mapping.provider_id or ""
     try:
-        seen = provider_mapping.guarded(
-            lambda key: link.gateway.finalize_invoice(draft_id, auto_advance, key),
-            f"inv:{mapping.entity_id}:finalize:{mapping.key_version}",
-        )
+        seen = invoice_calls.finalize(link, mapping, auto_advance)
     except ProviderNotFound:
         raise _StartOver from None
     except ProviderKeyRefused:
         raise
     except ProviderRejected as error:
         # Another worker may have been first; only what the invoice is now counts.
-        seen = link.gateway.get_invoice(draft_id)
+        seen = link.gateway.get_invoice(mapping.provider_id or "")
         if seen.status == ProviderInvoiceStatus.DRAFT:
             raise _Failed(f"rejected: {error.detail}") from error
     with ledger.begin() as session:
         _record(session, scope, mapping, "finalized", seen, now)
     if seen.total != invoice.amount_due:
         # Somebody changed the draft after it was compared.
-        _leave_alone(link, mapping, seen)
+        invoice_calls.leave_alone(link, mapping, seen)
         there, here = format_decimal(seen.total), format_decimal(invoice.amount_due)
         raise _Failed(f"total_differs: {there} there, {here} here")
-    return seen
-
-
-def _leave_alone(link: Link, mapping: MappingRecord, seen: ProviderInvoice) -> None:
-    """Nobody is to pay an open invoice that is not ours any more: it is not collected, and people have to look."""
-    if seen.status == ProviderInvoiceStatus.OPEN and seen.auto_advance:
-        key = f"inv:{mapping.entity_id}:leave:{mapping.key_version}"
-        provider_mapping.guarded(lambda key: link.gateway.set_auto_advance(seen.id, False, key), key)
-
-
-def _start_collecting(
-    link: Link, invoice: InvoiceRecord, mapping: MappingRecord, seen: ProviderInvoice
-) -> ProviderInvoice:
-    """What remains to be done after finalizing: collect what was held back, or send what waits to be sent."""
-    if seen.status != ProviderInvoiceStatus.OPEN:
-        return seen
-    version = mapping.key_version
-    if link.provider_collects and not seen.auto_advance:
-        return provider_mapping.guarded(
-            lambda key: link.gateway.set_auto_advance(seen.id, True, key), f"inv:{invoice.id}:collect:{version}"
-        )
-    if not link.provider_collects and invoice.collection_method == "send_invoice":
-        return link.gateway.send_invoice(seen.id, f"inv:{invoice.id}:send:{version}")
     return seen
 
 
@@ -429,7 +399,8 @@ def _record_failure(session: Session, scope: Scope, link: Link, invoice_id: str,
     mappings.record(session, scope, link.connection.id, ENTITY, invoice_id, state="failed", last_error=reason, now=now)
 
 
-def _result(mapping: MappingRecord, outcome: str) -> SyncResult:
+def result_of(mapping: MappingRecord, outcome: str) -> SyncResult:
+    """What a mapping says about an invoice that is at the provider."""
     known: dict[str, Any] = mapping.detail
     return SyncResult(
         invoice_id=mapping.entity_id,

@@ -284,8 +284,14 @@ def test_S1_to_sync_lists_a_finalized_invoice_until_its_mapping_is_done(ledger: 
         connections.update_connection(session, scope, connection.id, {"status": "disabled"})
         assert waiting() == []
         connections.update_connection(session, scope, connection.id, {"status": "active"})
+        subscription = subscriptions.get_subscription(session, scope, draft.subscription_id or "")
+        other = a_draft(session, scope, FEBRUARY, subscription=subscription)
+        invoices.finalize(session, scope, other.id, NOW)
+        assert waiting() == [draft.id]
         mappings.record(session, scope, connection.id, "invoice", draft.id, state="done", now=NOW)
         assert waiting() == []
+        later = invoices.to_sync(session, FEBRUARY.end, FEBRUARY.end + timedelta(days=1))
+        assert [record.id for _, record in later] == [other.id]
 
 
 def test_lists_are_filtered(ledger: Ledger) -> None:
