@@ -1,5 +1,6 @@
 """The composition root: everything that a request works with, built once from the settings."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from ledger.db import Ledger
 from ledger.secretbox import SecretBox
 from ledger.store import connections
 from pipelines.steps.apply_corrections import apply_corrections
+from pipelines.steps.call_pace import CallPaces
 from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.request_rerate import rate_next
 from pipelines.steps.stripe_backlog import overdue_work
@@ -80,7 +82,7 @@ class Deps:
     @cached_property
     def gateways(self) -> Gateways:
         """Opens connections to the payment provider; Unavailable while no encryption key is set."""
-        return Gateways(self.ledger, self.box, self.gateway_factory)
+        return Gateways(self.ledger, self.box, self.gateway_factory, CallPaces(self.ledger, self.clock, time.sleep))
 
     def active_link(self, scope: Scope) -> Link | None:
         """The environment's active connection, None where there is none.
@@ -155,7 +157,9 @@ def build_deps(settings: Settings) -> Deps:
         ),
         sealing=SecretBox(ring, next(iter(ring))) if ring else None,
         clock=lambda: datetime.now(UTC),
-        gateway_factory=lambda secret_key: StripeGateway(secret_key, settings.stripe_api_base or None),
+        gateway_factory=lambda secret_key, pace=None: StripeGateway(
+            secret_key, settings.stripe_api_base or None, pace=pace
+        ),
         verify_webhook=verify,
         settings=settings,
         limits=limits_of(settings),

@@ -36,7 +36,7 @@ from billing.adjustments.adjust import DiscountTerms, InvoiceTerms, TaxTerms
 from billing.invoice import LineDraft
 from billing.one_off import OneOffItem, one_off_lines
 from billing.period import Period
-from billing.ports import OUR_INVOICE, PaymentGateway
+from billing.ports import OUR_INVOICE, CallPace, PaymentGateway
 from billing.scope import Scope
 from integrations.stripe.gateway import StripeGateway
 from integrations.stripe.transport import Transport
@@ -48,6 +48,7 @@ from ledger.store import credit_grants, customers, invoices, tenants
 from ledger.store.credit_grants import NewGrant
 from ledger.store.invoice_numbers import hold_numbers
 from pipelines.steps import connections, sync_customer
+from pipelines.steps.call_pace import CallPaces
 from pipelines.steps.connections import Gateways, NewConnection
 from pipelines.steps.sync_invoices import sync_invoices
 
@@ -68,6 +69,7 @@ _TERMS: Final = InvoiceTerms(
     (DiscountTerms("disc_bench", "coupon_bench", "Early customer", percent_off=Decimal(10)),),
     (TaxTerms("txr_bench", "VAT", Decimal(19), inclusive=False),),
 )
+_UNLIMITED: Final = {"calls_per_second": 10_000, "endpoint_calls_per_second": 10_000}
 _NO_TERMS: Final = InvoiceTerms()
 
 
@@ -214,8 +216,8 @@ class _Watch:
 
 
 class _Watched(Transport):
-    def __init__(self, base: str, watch: _Watch) -> None:
-        super().__init__(base, (10, 60))
+    def __init__(self, base: str, watch: _Watch, pace: CallPace | None) -> None:
+        super().__init__(base, (10, 60), pace)
         self._watch = watch
 
     def request(
@@ -264,12 +266,13 @@ class _Bench:
         with ledger.begin() as session:
             tenant = tenants.create_tenant(session, "bench", now)
             self._scope: Scope = tenants.create_environment(session, tenant.id, "bench", "test", "UTC", now).scope
-        asked = NewConnection("Stripe", _new_account())
+        asked = NewConnection("Stripe", _new_account(), sync_config=_UNLIMITED)
         connections.connect(ledger, self._scope, box, self._gateway, asked, now)
-        self._gateways = Gateways(ledger, box, self._gateway)
+        paces = CallPaces(ledger, lambda: datetime.now(UTC), time.sleep)
+        self._gateways = Gateways(ledger, box, self._gateway, paces)
 
-    def _gateway(self, secret_key: str) -> PaymentGateway:
-        transport = _Watched(self._sandbox.url, self._watch)
+    def _gateway(self, secret_key: str, pace: CallPace | None = None) -> PaymentGateway:
+        transport = _Watched(self._sandbox.url, self._watch, pace)
         gateway = StripeGateway(secret_key, self._sandbox.url, http_client=transport)
         return cast("PaymentGateway", _Timed(gateway, self._watch))
 

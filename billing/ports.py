@@ -520,10 +520,23 @@ class PaymentGateway(CatalogGateway, RefundGateway, Protocol):
         ...
 
 
+class CallPace(Protocol):
+    """How fast one account may be called, by all who call it. A `call` is named by what is called, without ids."""
+
+    def wait(self, call: str) -> None:
+        """Returns when it is the call's turn. ProviderUnavailable `provider_rate_limited` where that is far off."""
+        ...
+
+    def ease(self, call: str | None, seconds: float | None) -> None:
+        """The provider has refused a call for its pace: that of this call, or of all where `call` is None. `seconds` is
+        how long it wants to be left alone, where it said so."""
+        ...
+
+
 class GatewayFactory(Protocol):
     """Builds the gateway for one key; made once, where the process is put together."""
 
-    def __call__(self, secret_key: str) -> PaymentGateway: ...
+    def __call__(self, secret_key: str, pace: CallPace | None = None) -> PaymentGateway: ...
 
 
 class WebhookVerifier(Protocol):

@@ -3,6 +3,7 @@
 Without Dagster, so that the command line puts together the same.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from integrations.alert_webhook import AlertWebhook
 from integrations.stripe.gateway import StripeGateway
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox
+from pipelines.steps.call_pace import CallPaces
 from pipelines.steps.chosen import EVERYTHING, Chosen
 from pipelines.steps.connections import Gateways
 from pipelines.steps.expected_quantities import EXPECTED, Expected
@@ -58,7 +60,10 @@ def tally_of(settings: Settings, chosen: Chosen = EVERYTHING) -> Tally:
     ring = settings.encryption_key_ring or {"not configured": Fernet.generate_key().decode()}
     box = SecretBox(ring, next(iter(ring)))
     api_base = settings.stripe_api_base or None
-    gateways = Gateways(ledger, box, lambda secret_key: StripeGateway(secret_key, api_base))
+    paces = CallPaces(ledger, _now, time.sleep)
+    gateways = Gateways(
+        ledger, box, lambda secret_key, pace=None: StripeGateway(secret_key, api_base, pace=pace), paces
+    )
     expected = Expected(settings.quantity_periods, settings.quantity_jump, settings.quantity_drop)
     to = AlertWebhook(settings.alert_url, settings.alert_secret_list, _now).send if settings.alert_url else None
     return Tally(

@@ -64,6 +64,16 @@ class SyncConfig(Model):
     days_until_due: Annotated[int, Field(strict=True, ge=0, le=365)] | None = Field(
         default=None, description="For `send_invoice`; 30 when left out."
     )
+    calls_per_second: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
+        default=None,
+        description=(
+            "How fast the Stripe account is called at most, by all processes that share it. When left out, four fifths "
+            "of what Stripe allows: 80 with a live key, 20 with a test key."
+        ),
+    )
+    endpoint_calls_per_second: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
+        default=None, description="The same at one of Stripe's endpoints; 20 when left out."
+    )
 
     def settings(self) -> dict[str, Any]:
         """What is asked for, without what is left out."""

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import stripe
 
+from billing.ports import CallPace
 from integrations.stripe.errors import translate
-from integrations.stripe.transport import Transport
+from integrations.stripe.transport import Transport, wanted_rest
 
 __all__ = ["API_VERSION", "PAGE", "Calls"]
 
@@ -29,7 +30,7 @@ class Calls:
     """Stripe through one secret key. Safe to share between threads.
 
     `timeout` is (connect, read) in seconds; `api_base` is another server that speaks Stripe's API; `http_client` stands
-    in for the one that is made for `timeout`.
+    in for the one that is made for `timeout` and `pace`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Calls:
         max_network_retries: int = 2,
         sleep: Callable[[float], None] = time.sleep,
         http_client: stripe.HTTPClient | None = None,
+        pace: CallPace | None = None,
     ) -> None:
         self._livemode = secret_key.startswith(("sk_live_", "rk_live_"))
         self._sleep = sleep
@@ -48,7 +50,7 @@ class Calls:
             stripe_version=API_VERSION,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
             max_network_retries=max_network_retries,
-            http_client=http_client or Transport(api_base or stripe.DEFAULT_API_BASE, timeout),
+            http_client=http_client or Transport(api_base or stripe.DEFAULT_API_BASE, timeout, pace),
         )
         self._api = self._client.v1
 
@@ -83,7 +85,7 @@ class Calls:
             except stripe.RateLimitError as error:
                 if attempt == RATE_LIMIT_ATTEMPTS:
                     raise translate(error) from error
-                self._sleep(_wait_seconds(attempt))
+                self._sleep(max(_wait_seconds(attempt), wanted_rest(error.headers or {}) or 0))
             except stripe.StripeError as error:
                 raise translate(error) from error
         raise AssertionError("the last attempt returns or raises")

@@ -1,6 +1,7 @@
 """All tables, one file per aggregate. Importing this package fills `Base.metadata`."""
 
 from ledger.models.base import Base
+from ledger.models.call_pace import CallPace
 from ledger.models.checkout import Checkout
 from ledger.models.connection import Connection, Mapping
 from ledger.models.coupon import Coupon, Discount
@@ -33,6 +34,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "Base",
+    "CallPace",
     "Checkout",
     "Connection",
     "Coupon",

@@ -15,18 +15,20 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from billing.errors import Conflict, InvalidInput
-from billing.ports import GatewayFactory, PaymentGateway, ProviderAccount, ProviderKeyRefused
+from billing.ports import CallPace, GatewayFactory, PaymentGateway, ProviderAccount, ProviderKeyRefused
 from billing.scope import Scope
 from ledger.db import Ledger
 from ledger.secretbox import SecretBox, Secrets
 from ledger.store import audit, tenants
 from ledger.store import connections as store
 from ledger.store.connections import ConnectionRecord
+from pipelines.steps.call_pace import CallPaces
 from pipelines.steps.sync_config import (
     AFTER_LAST_TRY,
     COLLECTIONS,
     DEFAULT_DAYS_UNTIL_DUE,
     DEFAULT_RETRY_DAYS,
+    calls_per_second,
     check_sync_config,
     merged,
     syncs,
@@ -39,6 +41,8 @@ KEY_CHANGED = "connection.key_changed"
 _SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]{8,250}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{8,250}")
 _KEPT_GATEWAYS = 256
+_FEWEST_AT_ONCE = 4
+_MOST_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,12 @@ class Link:
         return str(self.connection.sync_config.get("after_last_try", AFTER_LAST_TRY[0]))
 
     @property
+    def calls_at_once(self) -> int:
+        """How many calls have to run at once to make use of the pace, when an answer takes half a second."""
+        pace = calls_per_second(self.connection.sync_config, live=self.connection.livemode)
+        return max(_FEWEST_AT_ONCE, min(_MOST_AT_ONCE, pace // 2))
+
+    @property
     def days_until_due(self) -> int:
         return int(self.connection.sync_config.get("days_until_due", DEFAULT_DAYS_UNTIL_DUE))
 
@@ -113,7 +123,9 @@ class ConnectionUpdate:
 class Gateways:
     """Opens connections. Gateways are kept by key, so that their HTTP connections are reused; safe between threads."""
 
-    def __init__(self, ledger: Ledger, box: SecretBox, factory: GatewayFactory) -> None:
+    def __init__(self, ledger: Ledger, box: SecretBox, factory: GatewayFactory, paces: CallPaces | None = None) -> None:
+        """Without `paces` the provider is called as fast as work comes."""
+        self._paces = paces
         self._ledger = ledger
         self._box = box
         self._factory = factory
@@ -145,12 +157,14 @@ class Gateways:
         """One connection, active or not. NotFound when it was deleted; Unavailable when its secrets do not open."""
         with self._ledger.read() as session:
             secrets = store.open_secrets(session, scope, connection.id, self._box)
-        return Link(connection, self._gateway(secrets.secret_key))
+        # Asked for each time: the settings of a pace that is in use may have changed.
+        pace = None if self._paces is None else self._paces.of(connection)
+        return Link(connection, self._gateway(secrets.secret_key, pace))
 
-    def _gateway(self, secret_key: str) -> PaymentGateway:
+    def _gateway(self, secret_key: str, pace: CallPace | None) -> PaymentGateway:
         name = hashlib.sha256(secret_key.encode()).digest()
         with self._lock:
-            gateway = self._kept.pop(name, None) or self._factory(secret_key)
+            gateway = self._kept.pop(name, None) or self._factory(secret_key, pace)
             self._kept[name] = gateway
             while len(self._kept) > _KEPT_GATEWAYS:
                 self._kept.popitem(last=False)

@@ -3,10 +3,12 @@
     {"customer": {"inbound": true, "outbound": true}, "plan": {"outbound": true}, "invoice": {"outbound": true},
      "subscription": {"inbound": false, "outbound": false}, "payment": {"inbound": true},
      "collection": "stripe" | "tallyhouse" | "manual", "retry_days": [3, 5, 7],
-     "after_last_try": "past_due" | "uncollectible", "days_until_due": 30}
+     "after_last_try": "past_due" | "uncollectible", "days_until_due": 30,
+     "calls_per_second": 80, "endpoint_calls_per_second": 20}
 
 All of it is optional, and this is what holds where it is left out. `collection` says who charges and retries:
 the provider by itself, we on the schedule of `retry_days` (days from one try to the next), or nobody but who asks.
+The last two bound how fast the account is called, over all that share it: in all, and at one of its endpoints.
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,9 @@ __all__ = [
     "COLLECTIONS",
     "DEFAULT_DAYS_UNTIL_DUE",
     "DEFAULT_RETRY_DAYS",
+    "calls_per_second",
     "check_sync_config",
+    "endpoint_calls_per_second",
     "merged",
     "syncs",
 ]
@@ -30,6 +34,8 @@ DEFAULT_RETRY_DAYS = (3, 5, 7)
 # Card networks count tries and charge for too many of them.
 _MOST_RETRIES = 8
 _LONGEST_GAP = 60
+_PACES = frozenset({"calls_per_second", "endpoint_calls_per_second"})
+_FASTEST = 10_000
 DEFAULT_DAYS_UNTIL_DUE = 30
 
 # What can be done for each entity. A direction that is not here is refused: a setting that
@@ -57,6 +63,26 @@ def syncs(config: Mapping[str, Any], entity: str, direction: str) -> bool:
     return bool(config.get(entity, {}).get(direction, by_itself))
 
 
+def calls_per_second(config: Mapping[str, Any], *, live: bool) -> int:
+    """Calls to the whole account. Four fifths of what Stripe allows, so that the Dashboard and others have the rest.
+
+    https://docs.stripe.com/rate-limits: 100 a second live, 25 in test mode.
+
+    >>> calls_per_second({}, live=True), calls_per_second({}, live=False)
+    (80, 20)
+    """
+    return int(config.get("calls_per_second", 80 if live else 20))
+
+
+def endpoint_calls_per_second(config: Mapping[str, Any]) -> int:
+    """Calls to one endpoint, of which Stripe allows 25 a second.
+
+    >>> endpoint_calls_per_second({})
+    20
+    """
+    return int(config.get("endpoint_calls_per_second", 20))
+
+
 def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The settings after a change that names only what differs.
 
@@ -73,7 +99,7 @@ def merged(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def check_sync_config(config: Mapping[str, Any]) -> None:
     """InvalidInput `sync_config_invalid`; `sync_direction_not_supported` for what is not done or cannot be stopped."""
-    unknown = set(config) - {*_DONE, "collection", "retry_days", "after_last_try", "days_until_due"}
+    unknown = set(config) - {*_DONE, "collection", "retry_days", "after_last_try", "days_until_due", *_PACES}
     if unknown:
         raise _bad(min(unknown), "is not a setting")
     for entity in _DONE.keys() & config.keys():
@@ -81,6 +107,10 @@ def check_sync_config(config: Mapping[str, Any]) -> None:
     if config.get("collection", COLLECTIONS[0]) not in COLLECTIONS:
         raise _bad("collection", "is none of stripe, tallyhouse and manual")
     _check_retries(config)
+    for name in _PACES & config.keys():
+        pace = config[name]
+        if isinstance(pace, bool) or not isinstance(pace, int) or not 1 <= pace <= _FASTEST:
+            raise _bad(name, f"is not a number of calls between 1 and {_FASTEST}")
     days = config.get("days_until_due", DEFAULT_DAYS_UNTIL_DUE)
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= 365:
         raise _bad("days_until_due", "is not a number of days between 0 and 365")

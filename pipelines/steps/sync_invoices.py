@@ -19,7 +19,7 @@ from ledger.store import connections, invoices, outbox
 from ledger.store.invoice_queries import billed_between
 from ledger.store.invoices import UnsentInvoice
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.connections import PROVIDER, Gateways
+from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.drafts import draft_failure
 from pipelines.steps.isolation import Failure
 from pipelines.steps.send_together import MOST_AT_ONCE, Misses, send_together
@@ -29,9 +29,8 @@ __all__ = ["Sent", "sync_invoices"]
 
 log = logging.getLogger(__name__)
 
-# Environments at once, and of each as many calls: an answer of Stripe's takes a few tenths of a second.
+# Environments at once; of each as many calls as its pace makes use of.
 _SCOPES = 4
-_CALLS = 32
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,17 @@ def _send_all(
 ) -> list[SyncResult | Failure]:
     """The invoices of one environment: together where it is their first try, and then one by one what is left."""
     misses = Misses()
+    link = _link(gateways, scope)
     sent: dict[str, SyncResult | Failure] = {}
-    with ThreadPoolExecutor(_CALLS) as pool:
-        try:
-            link = gateways.active(scope)
-            if link is not None and link.sends_invoices:
+    with ThreadPoolExecutor(1 if link is None else link.calls_at_once) as pool:
+        if link is not None and link.sends_invoices:
+            try:
                 for start in range(0, len(unsent), MOST_AT_ONCE):
                     some = unsent[start : start + MOST_AT_ONCE]
                     sent |= send_together(ledger, scope, link, some, pool, misses, now)
-        except Exception as error:  # noqa: BLE001 - one by one each says for itself what is wrong, and waits
-            told = error.code if isinstance(error, TallyError) else type(error).__name__
-            log.warning("invoices of environment %s are sent one by one: %s", scope.environment_id, told)
+            except Exception as error:  # noqa: BLE001 - one by one each says for itself what is wrong
+                told = error.code if isinstance(error, TallyError) else type(error).__name__
+                log.warning("invoices of environment %s are sent one by one: %s", scope.environment_id, told)
 
         def send(of_customer: Sequence[UnsentInvoice]) -> list[tuple[str, SyncResult | Failure]]:
             return [(each.id, _send(ledger, gateways, scope, each, misses, now)) for each in of_customer]
@@ -102,6 +101,14 @@ def _send_all(
         for pairs in pool.map(send, by_customer.values()):
             sent |= dict(pairs)
     return [sent[invoice.id] for invoice in unsent]
+
+
+def _link(gateways: Gateways, scope: Scope) -> Link | None:
+    """None also where it cannot be opened: then each invoice says why, and waits."""
+    try:
+        return gateways.active(scope)
+    except TallyError:
+        return None
 
 
 def _send(

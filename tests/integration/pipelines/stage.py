@@ -160,7 +160,9 @@ class Stage:
     @property
     def tally(self) -> Tally:
         """What the assets are given."""
-        gateways = Gateways(self.ledger, self.box, lambda secret_key: StripeGateway(secret_key, self.stripe_api_base))
+        gateways = Gateways(
+            self.ledger, self.box, lambda secret_key, _=None: StripeGateway(secret_key, self.stripe_api_base)
+        )
         return Tally(self.ledger, self.warehouse, gateways, lambda: self.now)
 
     def run(

@@ -105,7 +105,8 @@ def assert_once(world: World, invoices: Sequence[InvoiceRecord], where: str) -> 
 def test_S1_a_crash_at_any_call_of_a_batch_leads_to_exactly_one_of_everything(
     world: World, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.steps.sync_invoices._CALLS", 1)
+    monkeypatch.setattr("pipelines.steps.connections._FEWEST_AT_ONCE", 1)
+    monkeypatch.setattr("pipelines.steps.connections._MOST_AT_ONCE", 1)
     world.connect(collection="manual")
     at, died = 0, True
     while died:

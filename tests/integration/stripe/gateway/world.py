@@ -16,7 +16,7 @@ import stripe
 from billing.adjustments.adjust import InvoiceTerms
 from billing.invoice import LineDraft
 from billing.period import Period
-from billing.ports import PaymentGateway, ProviderUnavailable
+from billing.ports import CallPace, PaymentGateway, ProviderUnavailable
 from billing.price import parse_price
 from billing.scope import Scope
 from integrations.stripe.gateway import StripeGateway
@@ -85,12 +85,13 @@ class World:
     def control(self) -> QuickControl:
         return QuickControl(self.sandbox.url, self.key, self.http)
 
-    def gateway(self, secret_key: str | None = None) -> StripeGateway:
+    def gateway(self, secret_key: str | None = None, pace: CallPace | None = None) -> StripeGateway:
         return StripeGateway(
             secret_key or self.key,
             api_base=self.sandbox.url,
             max_network_retries=self.network_retries,
             sleep=lambda _: None,
+            pace=pace,
         )
 
     def gateways(self, wrap: Callable[[PaymentGateway], PaymentGateway] | None = None) -> Gateways:
@@ -98,7 +99,7 @@ class World:
         if wrap is None:
             self._gateways = self._gateways or Gateways(self.ledger, BOX, self.gateway)
             return self._gateways
-        return Gateways(self.ledger, BOX, lambda secret_key: wrap(self.gateway(secret_key)))
+        return Gateways(self.ledger, BOX, lambda secret_key, _=None: wrap(self.gateway(secret_key)))
 
     def link(self) -> Link:
         return self.gateways().require(self.scope)
