@@ -5,8 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from billing.invoice import BillingReason, InvoiceStatus
@@ -16,7 +17,7 @@ from ledger.models import Connection, CreditNote, Invoice, Mapping, Payment
 from ledger.page import DEFAULT_LIMIT, Page, paginate
 from ledger.store.invoice_lines import period_of
 from ledger.store.invoice_record import InvoiceRecord, with_lines, without_lines
-from ledger.store.rows import among, in_chunks, in_scope
+from ledger.store.rows import among, in_chunks, in_scope, scope_of
 
 
 @dataclass(frozen=True)
@@ -266,23 +267,30 @@ def to_sync(session: Session, billed_from: datetime, billed_to: datetime) -> lis
     Whether a connection wants invoices (`sync_config`) is for the caller to say.
     """
     due = billed_between(billed_from, billed_to)
-    rows = select(
-        Invoice.tenant_id,
-        Invoice.environment_id,
-        Invoice.id,
-        Invoice.customer_id,
-        Invoice.subscription_id,
-        Invoice.period_start,
-        Invoice.period_end,
-    ).where(due, Invoice.status == InvoiceStatus.FINALIZED.value, not_at_provider())
+    rows = _UNSENT.where(due, Invoice.status == InvoiceStatus.FINALIZED.value, not_at_provider())
     by_environment = rows.order_by(Invoice.tenant_id, Invoice.environment_id, Invoice.finalized_at, Invoice.id)
-    return [
-        (
-            Scope(row.tenant_id, row.environment_id),
-            UnsentInvoice(row.id, row.customer_id, row.subscription_id, Period(row.period_start, row.period_end)),
-        )
-        for row in session.execute(by_environment)
-    ]
+    return [(scope_of(row), _unsent(row)) for row in session.execute(by_environment)]
+
+
+def unsent(session: Session, scope: Scope, invoice_ids: Collection[str]) -> list[UnsentInvoice]:
+    """Those that exist, whatever their state, in the order in which they were finalized."""
+    rows = _UNSENT.where(in_scope(Invoice, scope), among(session, Invoice.id, invoice_ids))
+    return [_unsent(row) for row in session.execute(rows.order_by(Invoice.finalized_at, Invoice.id))]
+
+
+_UNSENT = select(
+    Invoice.tenant_id,
+    Invoice.environment_id,
+    Invoice.id,
+    Invoice.customer_id,
+    Invoice.subscription_id,
+    Invoice.period_start,
+    Invoice.period_end,
+)
+
+
+def _unsent(row: Row[*tuple[Any, ...]]) -> UnsentInvoice:
+    return UnsentInvoice(row.id, row.customer_id, row.subscription_id, Period(row.period_start, row.period_end))
 
 
 def untouched(session: Session, scope: Scope, invoice_ids: Collection[str]) -> set[str]:

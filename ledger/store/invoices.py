@@ -49,6 +49,7 @@ from ledger.store.invoice_queries import (
     of_periods,
     of_subscriptions,
     to_sync,
+    unsent,
     untouched,
 )
 from ledger.store.invoice_record import InvoiceRecord, adjusted_columns, with_lines
@@ -91,6 +92,7 @@ __all__ = [
     "set_tax_rates",
     "to_sync",
     "undo_refund",
+    "unsent",
     "untouched",
     "void",
 ]

@@ -5,7 +5,8 @@ time and nothing else: what is left over is found here.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ from billing.errors import Conflict, NotFound, TallyError
 from billing.ports import ProviderKeyRefused, ProviderRejected
 from billing.scope import Scope
 from ledger.db import Ledger
-from ledger.store import mappings, outbox
+from ledger.store import invoices, mappings, outbox
 from ledger.store.outbox import OutboxRecord
 from pipelines.steps import (
     collect_invoice,
@@ -29,11 +30,13 @@ from pipelines.steps.backoff import next_attempt
 from pipelines.steps.connections import Gateways, Link
 from pipelines.steps.follow_invoice import ENTITY, follow
 from pipelines.steps.process_webhook import Processed, process_due
+from pipelines.steps.send_invoices import send_invoices
 
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 20
 LEASE = timedelta(minutes=5)
+Answers = dict[tuple[Scope, str], sync_invoice.SyncResult | Exception]
 Push = Callable[[Ledger, Scope, Link, str, datetime], str | None]
 
 
@@ -52,7 +55,8 @@ def sweep(ledger: Ledger, gateways: Gateways, now: datetime, limit: int = 100) -
     webhooks = process_due(ledger, gateways, now, limit)
     with ledger.begin() as session:
         claimed = outbox.claim_due(session, now, limit, LEASE)
-    outcomes = [_work(ledger, gateways, scope, item, now) for scope, item in claimed]
+    sent = _sent_together(ledger, gateways, claimed, now)
+    outcomes = [_work(ledger, gateways, scope, item, sent, now) for scope, item in claimed]
     return Swept(webhooks, *(outcomes.count(name) for name in ("done", "retried", "dead")))
 
 
@@ -82,10 +86,31 @@ def follow_open(ledger: Ledger, gateways: Gateways, scope: Scope, now: datetime)
             return looked
 
 
-def _work(ledger: Ledger, gateways: Gateways, scope: Scope, item: OutboxRecord, now: datetime) -> str:
+def _sent_together(
+    ledger: Ledger, gateways: Gateways, claimed: Sequence[tuple[Scope, OutboxRecord]], now: datetime
+) -> Answers:
+    """What became of the invoices among the work, which are sent at the same time; the rest is done in its order."""
+    by_scope: defaultdict[Scope, list[str]] = defaultdict(list)
+    for scope, item in claimed:
+        if item.kind == "invoice.sync":
+            by_scope[scope].append(item.entity_id)
+    answers: Answers = {}
+    for scope, ids in by_scope.items():
+        with ledger.read() as session:
+            unsent = invoices.unsent(session, scope, ids)
+        found = send_invoices(ledger, gateways, scope, unsent, now)
+        answers |= {(scope, invoice_id): answer for invoice_id, answer in found.items()}
+    return answers
+
+
+def _work(ledger: Ledger, gateways: Gateways, scope: Scope, item: OutboxRecord, sent: Answers, now: datetime) -> str:
     do = KINDS.get(item.kind)
+    outcome: datetime | str | None
     try:
-        outcome = f"unknown kind {item.kind}" if do is None else do(ledger, gateways, scope, item.entity_id, now)
+        if item.kind == "invoice.sync" and (scope, item.entity_id) in sent:
+            outcome = _outcome(sent[scope, item.entity_id])
+        else:
+            outcome = f"unknown kind {item.kind}" if do is None else do(ledger, gateways, scope, item.entity_id, now)
     except NotFound as error:
         outcome = error.code
     except Exception as error:
@@ -123,11 +148,16 @@ def _customer(ledger: Ledger, gateways: Gateways, scope: Scope, customer_id: str
 
 
 def _invoice(ledger: Ledger, gateways: Gateways, scope: Scope, invoice_id: str, now: datetime) -> str | None:
+    return _outcome(sync_invoice.sync(ledger, scope, gateways, invoice_id, now))
+
+
+def _outcome(result: sync_invoice.SyncResult | Exception) -> str | None:
     """A refusal is an answer, kept in the mapping; what Stripe rejected is left for people to look at.
 
     A customer that could not be sent is tried again: what stands in the way, as a key without a permission, may go.
     """
-    result = sync_invoice.sync(ledger, scope, gateways, invoice_id, now)
+    if isinstance(result, Exception):
+        raise result
     if result.reason == "customer_not_synced":
         raise Conflict(result.reason, result.detail or "")
     return f"{result.reason}: {result.detail}" if result.outcome == "failed" else None

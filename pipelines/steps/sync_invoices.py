@@ -1,8 +1,7 @@
-"""Sends a billing day's finalized invoices to the payment provider: through `send_together`, and `sync_invoice`."""
+"""Sends a billing day's finalized invoices to the payment provider: see `send_invoices`."""
 
-import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,6 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from billing.errors import TallyError, Unavailable
 from billing.invoice import InvoiceStatus
 from billing.scope import Scope
 from ledger.db import Ledger
@@ -19,17 +17,15 @@ from ledger.store import connections, invoices, outbox
 from ledger.store.invoice_queries import billed_between
 from ledger.store.invoices import UnsentInvoice
 from pipelines.steps.chosen import EVERYTHING, Chosen
-from pipelines.steps.connections import PROVIDER, Gateways, Link
+from pipelines.steps.connections import PROVIDER, Gateways
 from pipelines.steps.drafts import draft_failure
 from pipelines.steps.isolation import Failure
-from pipelines.steps.send_together import MOST_AT_ONCE, Misses, send_together
-from pipelines.steps.sync_invoice import SyncResult, sync
+from pipelines.steps.send_invoices import send_invoices
+from pipelines.steps.sync_invoice import SyncResult
 
 __all__ = ["Sent", "sync_invoices"]
 
-log = logging.getLogger(__name__)
-
-# Environments at once; of each as many calls as its pace makes use of.
+# Environments at once.
 _SCOPES = 4
 
 
@@ -65,66 +61,17 @@ def sync_invoices(
     for scope, invoice in unsent:
         by_scope[scope].append(invoice)
     with ThreadPoolExecutor(_SCOPES) as pool:
-        of_scopes = pool.map(lambda scope: _send_all(ledger, gateways, scope, by_scope[scope], now), by_scope)
-        answers = [(scope, answer) for scope, some in zip(by_scope, of_scopes, strict=True) for answer in some]
-    return Sent(
-        tuple((scope, answer) for scope, answer in answers if isinstance(answer, SyncResult)),
-        without,
-        tuple(answer for _, answer in answers if isinstance(answer, Failure)),
-    )
-
-
-def _send_all(
-    ledger: Ledger, gateways: Gateways, scope: Scope, unsent: Sequence[UnsentInvoice], now: datetime
-) -> list[SyncResult | Failure]:
-    """The invoices of one environment: together where it is their first try, and then one by one what is left."""
-    misses = Misses()
-    link = _link(gateways, scope)
-    sent: dict[str, SyncResult | Failure] = {}
-    with ThreadPoolExecutor(1 if link is None else link.calls_at_once) as pool:
-        if link is not None and link.sends_invoices:
-            try:
-                for start in range(0, len(unsent), MOST_AT_ONCE):
-                    some = unsent[start : start + MOST_AT_ONCE]
-                    sent |= send_together(ledger, scope, link, some, pool, misses, now)
-            except Exception as error:  # noqa: BLE001 - one by one each says for itself what is wrong
-                told = error.code if isinstance(error, TallyError) else type(error).__name__
-                log.warning("invoices of environment %s are sent one by one: %s", scope.environment_id, told)
-
-        def send(of_customer: Sequence[UnsentInvoice]) -> list[tuple[str, SyncResult | Failure]]:
-            return [(each.id, _send(ledger, gateways, scope, each, misses, now)) for each in of_customer]
-
-        by_customer: defaultdict[str, list[UnsentInvoice]] = defaultdict(list)
-        for invoice in unsent:
-            if invoice.id not in sent:
-                by_customer[invoice.customer_id].append(invoice)
-        for pairs in pool.map(send, by_customer.values()):
-            sent |= dict(pairs)
-    return [sent[invoice.id] for invoice in unsent]
-
-
-def _link(gateways: Gateways, scope: Scope) -> Link | None:
-    """None also where it cannot be opened: then each invoice says why, and waits."""
-    try:
-        return gateways.active(scope)
-    except TallyError:
-        return None
-
-
-def _send(
-    ledger: Ledger, gateways: Gateways, scope: Scope, invoice: UnsentInvoice, misses: Misses, now: datetime
-) -> SyncResult | Failure:
-    if misses.away:
-        away = Unavailable("provider_unavailable", "the provider did not answer before")
-        return _wait(ledger, scope, invoice, away, now)
-    try:
-        result = sync(ledger, scope, gateways, invoice.id, now)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this invoice's alone
-        if isinstance(error, Unavailable):
-            misses.note(answered=False)
-        return _wait(ledger, scope, invoice, error, now)
-    misses.note(answered=True)
-    return result
+        of_scopes = pool.map(lambda scope: send_invoices(ledger, gateways, scope, by_scope[scope], now), by_scope)
+        sent = dict(zip(by_scope, of_scopes, strict=True))
+    results: list[tuple[Scope, SyncResult]] = []
+    failures: list[Failure] = []
+    for scope, invoice in unsent:
+        answer = sent[scope][invoice.id]
+        if isinstance(answer, SyncResult):
+            results.append((scope, answer))
+        else:
+            failures.append(_wait(ledger, scope, invoice, answer, now))
+    return Sent(tuple(results), without, tuple(failures))
 
 
 def _wait(ledger: Ledger, scope: Scope, invoice: UnsentInvoice, error: Exception, now: datetime) -> Failure:

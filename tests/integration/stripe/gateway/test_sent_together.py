@@ -14,6 +14,7 @@ from ledger.store import outbox
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps import payment_link
 from pipelines.steps.credit_invoice import NewCreditNote, issue_note
+from pipelines.steps.stripe_sweep import sweep
 from pipelines.steps.sync_invoices import Sent, sync_invoices
 from tests.integration.stripe.gateway.cutting import Cut, CuttingGateway
 from tests.integration.stripe.gateway.world import NO_URL, OK_URL, START, World
@@ -173,6 +174,20 @@ def test_a_first_try_takes_three_calls_and_what_is_unusual_is_sent_with_care(wor
     assert calls.count("expire_session") == 1
     assert calls.count("create_credit_note") == 1
     assert_once(world, [plain, many, linked], "all but the credited one")
+
+
+def test_the_outbox_sends_its_invoices_together_and_gives_up_only_what_is_not_there(world: World) -> None:
+    world.connect(collection="manual")
+    invoices = two(world, "one") + two(world, "other")
+    with world.ledger.begin() as session:
+        for entity_id in [*(each.id for each in invoices), "inv_nowhere"]:
+            outbox.enqueue(session, world.scope, "invoice.sync", entity_id, world.now)
+    listening = CuttingGateway(0, "before")
+    swept = sweep(world.ledger, world.gateways(listening.around), world.now)
+    assert (swept.done, swept.retried, swept.dead) == (4, 0, 1)
+    # Each customer is looked for and made, each invoice made, filled and finalized; two have a coupon.
+    assert len(listening.calls) == 4 * (2 + 3) + 2
+    assert_once(world, invoices, "out of the outbox")
 
 
 def test_S2_one_that_differs_is_not_finalized_and_stops_no_other(world: World) -> None:
