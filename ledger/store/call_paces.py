@@ -6,7 +6,7 @@ are not used are lost, so nobody makes up later for what was not called before.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.orm import Session
 
 from ledger.models import CallPace
@@ -37,17 +37,18 @@ def ease(session: Session, name: str, until: datetime, now: datetime) -> None:
     _set(session, name, next_at=max(row.next_at, until), eased_percent=percent, eased_at=now)
 
 
-def _percent(row: CallPace, now: datetime) -> int:
+def _percent(row: Row[datetime, int, datetime], now: datetime) -> int:
     since = max(now - row.eased_at, timedelta(0))
     return min(_WHOLE, row.eased_percent + int(_WHOLE * since / _RECOVERS_WITHIN))
 
 
-def _held(session: Session, name: str, now: datetime) -> CallPace:
-    this_row = select(CallPace).where(CallPace.name == name).with_for_update()
-    row = session.scalar(this_row)
+def _held(session: Session, name: str, now: datetime) -> Row[datetime, int, datetime]:
+    columns = select(CallPace.next_at, CallPace.eased_percent, CallPace.eased_at)
+    this_row = columns.where(CallPace.name == name).with_for_update()
+    row = session.execute(this_row).one_or_none()
     if row is None:
         insert_new(session, CallPace, {"name": name, "next_at": now, "eased_percent": _WHOLE, "eased_at": now})
-        row = session.scalars(this_row).one()
+        row = session.execute(this_row).one()
     return row
 
 

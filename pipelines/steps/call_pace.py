@@ -18,7 +18,7 @@ from pipelines.steps.sync_config import calls_per_second, endpoint_calls_per_sec
 __all__ = ["CallPaces"]
 
 # So much of a second is taken at once by whoever is busy; a turn that is older than this is over.
-_AT_ONCE = timedelta(milliseconds=250)
+_AT_ONCE = timedelta(milliseconds=500)
 _LONGEST_WAIT = timedelta(seconds=60)
 _SHORTEST_REST = timedelta(seconds=1)
 

@@ -50,9 +50,9 @@ def test_two_processes_together_call_no_faster_than_the_connection_says(world: W
         made.append((clock.now, call))
     for start, _ in made:
         second = [call for at, call in made if start <= at < start + timedelta(seconds=1)]
-        # A quarter of a second's calls may come late, and then together with the next ones.
-        assert len(second) <= 50
-        assert max(Counter(second).values()) <= 32
+        # What half a second allows may come late, and then together with the next calls.
+        assert len(second) <= 60
+        assert max(Counter(second).values()) <= 38
     assert made[-1][0] - made[0][0] < timedelta(seconds=200 / 40 * 1.5)
 
 
