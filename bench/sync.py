@@ -84,8 +84,9 @@ class Sizes:
 @dataclass(frozen=True)
 class Sent:
     """One run over all invoices. CPU is in milliseconds for an invoice: of this process `cpu_ms`, of which `http_ms`
-    went into sending and receiving, `client_ms` into the official client and reading its answers, `turns_ms` into keeping
-    the pace, `steps_ms` into the rest, which is the ledger and what is decided; and of the two others. `calls` are those for an invoice by kind."""
+    went into sending and receiving, `client_ms` into the official client and reading its answers, `turns_ms` into
+    keeping the pace, `steps_ms` into the rest, which is the ledger and what is decided; and of the two others. `calls`
+    are those for an invoice by kind."""
 
     invoices: int
     seconds: float
@@ -276,7 +277,7 @@ class _Bench:
             tenant = tenants.create_tenant(session, "bench", now)
             self._scope: Scope = tenants.create_environment(session, tenant.id, "bench", "test", "UTC", now).scope
         asked = NewConnection("Stripe", _new_account(), sync_config=_ALLOWED)
-        connections.connect(ledger, self._scope, box, self._gateway, asked, now)
+        connections.connect(ledger, self._scope, box, self._gateway, asked, "bench", now)
         paces = CallPaces(ledger, lambda: datetime.now(UTC), time.sleep)
         self._gateways = Gateways(ledger, box, self._gateway, paces)
 

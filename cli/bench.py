@@ -197,7 +197,10 @@ def _billing_rows(report: billing_bench.Report) -> list[tuple[str, str, str]]:
 
 def _sync_rows(report: sync_bench.Report) -> list[tuple[str, str, str]]:
     sent, bare = report.sent, report.bare
-    spent = f"{sent.steps_ms} steps and ledger, {sent.turns_ms} pace, {sent.client_ms} Stripe's client, {sent.http_ms} sending"
+    spent = (
+        f"{sent.steps_ms} steps and ledger, {sent.turns_ms} pace, {sent.client_ms} Stripe's client, "
+        f"{sent.http_ms} sending"
+    )
     return [
         ("invoices/s", f"{sent.per_second:,.1f}", f"{sent.invoices:,} in {sent.seconds:,.1f} s from {report.ledger}"),
         ("calls for an invoice", f"{sent.calls_each:.2f}", ", ".join(f"{k} {n:g}" for k, n in sent.calls.items())),

@@ -39,7 +39,8 @@ def ease(session: Session, name: str, until: datetime, now: datetime) -> None:
 
 def _percent(row: Row[datetime, int, datetime], now: datetime) -> int:
     since = max(now - row.eased_at, timedelta(0))
-    return min(_WHOLE, row.eased_percent + int(_WHOLE * since / _RECOVERS_WITHIN))
+    percent: int = row.eased_percent
+    return min(_WHOLE, percent + int(_WHOLE * since / _RECOVERS_WITHIN))
 
 
 def _held(session: Session, name: str, now: datetime) -> Row[datetime, int, datetime]:

@@ -123,7 +123,9 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
     sessions.attach_gateway_session(session, scope, checkout.id, gateway_session_id="cs_1", url=None)
     connection = a_connection(session, scope)
     mappings.intend(session, scope, connection.id, "invoice", invoice.id, NOW)
-    mappings.record(session, scope, connection.id, "invoice", invoice.id, state="created", provider_id="in_1", now=NOW)
+    mapping = mappings.record(
+        session, scope, connection.id, "invoice", invoice.id, state="created", provider_id="in_1", now=NOW
+    )
     payment_history.record(
         session, scope, payment.id, "attempt", [PaymentEntry("ch_1", Decimal(1), "x", None, {}, NOW)]
     )
@@ -198,6 +200,7 @@ def everything(session: Session, scope: Scope) -> SimpleNamespace:
         loose=loose,
         checkout=checkout,
         connection=connection,
+        mapping=mapping,
         event=event,
         correction=correction,
         work=work,
@@ -388,6 +391,9 @@ READS: dict[str, Call] = {
     "mappings.by_provider_id": lambda s, scope, have: mappings.by_provider_id(
         s, scope, have.connection.id, "invoice", "in_1"
     ),
+    "mappings.of_entities": lambda s, scope, have: mappings.of_entities(s, scope, "invoice", [have.invoice.id]),
+    "mappings.hold_undone": lambda s, scope, have: mappings.hold_undone(s, scope, [have.mapping.id]),
+    "invoice_queries.unsent": lambda s, scope, have: invoices.unsent(s, scope, [have.invoice.id]),
     "mappings.list_mappings": lambda s, scope, have: mappings.list_mappings(s, scope, connection_id=have.connection.id),
     "inbox.get_event": lambda s, scope, have: inbox.get_event(s, scope, have.event.id),
     "inbox.list_events": lambda s, scope, _: inbox.list_events(s, scope),
@@ -529,6 +535,9 @@ WRITES: dict[str, Call] = {
 
 # Functions that change a row without saying whether it was there: with another tenant's id nothing changes.
 SILENT_WRITES: dict[str, Call] = {
+    "invoices.set_links_of": lambda s, scope, have: invoices.set_links_of(s, scope, {have.final.id: ("u", "u")}),
+    "mappings.record_created": lambda s, scope, have: mappings.record_created(s, scope, {have.mapping.id: "in_2"}, NOW),
+    "mappings.record_done": lambda s, scope, have: mappings.record_done(s, scope, {have.mapping.id: {}}, NOW),
     "refunds.settle_note": lambda s, scope, have: refunds.settle_note(s, scope, have.loose.id, have.note.id),
     "rerates.lease": lambda s, scope, have: rerates.lease(s, scope, have.rerate, NOW + TICK),
     "rerates.release": lambda s, scope, have: rerates.release(s, scope, have.rerate.id, NOW),
@@ -592,6 +601,8 @@ NAME_NO_ROW = {
 }
 # Parts of functions above, which hand on rows of the same scope; a foreign key holds what they write.
 INNER = {
+    "invoice_queries.untouched",
+    "mappings.intend_new",
     "price_changes.insert_price",
     "quantities.put_quantity",
     "quantities.put_quantities",
@@ -696,7 +707,8 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
             rerate = rerates.get_rerate(session, mine, have.rerate.id)
             adjusted |= {"rated": rerates.chosen_differences(session, mine, have.rerate.id)}
             work = outbox.get_item(session, mine, have.work.id)
-            return [loose, event, work, answer, corrections, run, adjusted, rerate]
+            sent = mappings.list_mappings(session, mine).items, invoices.get_invoice(session, mine, have.final.id)
+            return [loose, event, work, answer, corrections, run, adjusted, rerate, sent]
 
         before = state()
         for name, call in SILENT_WRITES.items():

@@ -8,8 +8,8 @@ from alembic import op
 
 from ledger.types import UtcDateTime
 
-revision: str = "0026"
-down_revision: str | None = "0025"
+revision: str = "0029"
+down_revision: str | None = "0028"
 branch_labels: str | None = None
 depends_on: str | None = None
 
