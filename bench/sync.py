@@ -46,7 +46,6 @@ from ledger.models import Customer, Invoice
 from ledger.secretbox import SecretBox
 from ledger.store import credit_grants, customers, invoices, tenants
 from ledger.store.credit_grants import NewGrant
-from ledger.store.invoice_numbers import hold_numbers
 from pipelines.steps import connections, sync_customer
 from pipelines.steps.call_pace import CallPaces
 from pipelines.steps.connections import Gateways, NewConnection
@@ -293,7 +292,6 @@ class _Bench:
         together = [LineDraft(**{**vars(line), "key": f"item:{number}"}) for number, (line,) in enumerate(lines)]
         for start in range(0, count, _ROWS_AT_ONCE):
             with self._ledger.begin() as session:
-                month = hold_numbers(session, self._scope, _PERIOD.end)
                 for number, customer_id in enumerate(ids[start : start + _ROWS_AT_ONCE], start):
                     customer = customers.get_customer(session, self._scope, customer_id)
                     draft = invoices.create_one_off(
@@ -321,7 +319,7 @@ class _Bench:
                         _PERIOD.end,
                         _TERMS if adjusted else _NO_TERMS,
                     )
-                    invoices.finalize_held(session, self._scope, [priced], month, _PERIOD.end)
+                    invoices.finalize_held(session, self._scope, [priced], _PERIOD.end)
         self._ledger.refresh_statistics()
         link = self._gateways.require(self._scope)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
