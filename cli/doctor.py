@@ -14,7 +14,8 @@ from cli.access import find_access, scope_of, with_running_stack
 from cli.console import fail, out, print_json
 from ledger.secretbox import SecretBox
 from pipelines.parts import tally_of
-from pipelines.steps.production_checks import Finding, Level, Place, check_production
+from pipelines.steps.production_checks import check_production
+from pipelines.steps.production_place import Finding, Level, Place
 from settings import Settings, load_settings
 
 __all__ = ["doctor"]

@@ -186,7 +186,9 @@ class RefundOut(Model):
     status: str
     reason: str | None
     failure_reason: str | None
-    gateway_refund_id: str | None = Field(description="Stripe's `re_…`; null while it waits, and for offline payments.")
+    gateway_refund_id: str | None = Field(
+        description="Stripe's `re_…`; null while it waits, for offline payments, and for what was given back elsewhere."
+    )
     settled_at: Instant | None
     created_at: Instant
 

@@ -13,11 +13,12 @@ from billing.credit_note import CreditedLine
 from billing.exact import EXACT
 from billing.money import from_minor
 from billing.ports import TaxRate
+from billing.refund_port import LinkedRefund, NewCreditNote, NewCreditNoteLine, NoteTax
 from ledger.store.credit_notes import CreditNoteRecord
 from ledger.store.invoices import InvoiceRecord
 from pipelines.steps.invoice_draft import rate_of
 
-__all__ = ["MOST_LINES", "note_lines"]
+__all__ = ["MOST_LINES", "new_note", "note_lines"]
 
 # More lines than this have the last ones summed up; ours keeps them all.
 MOST_LINES = 200
@@ -45,6 +46,28 @@ def note_lines(invoice: InvoiceRecord, note: CreditNoteRecord, rates: Mapping[Ta
         amount = each.net if taxes else each.amount
         lines.append({"description": names[each.line_id], "amount": f"{amount:f}", "taxes": taxes})
     return _summed(lines, note.currency)
+
+
+def new_note(request: Mapping[str, Any]) -> NewCreditNote:
+    """The note that a written-down request asks for."""
+    lines: Sequence[NewCreditNoteLine] = [
+        NewCreditNoteLine(
+            each["description"],
+            Decimal(each["amount"]),
+            [NoteTax(rate_id, Decimal(amount), Decimal(taxable)) for rate_id, amount, taxable in each["taxes"]],
+        )
+        for each in request["lines"]
+    ]
+    return NewCreditNote(
+        invoice_id=request["invoice_id"],
+        currency=request["currency"],
+        amount=Decimal(request["amount"]),
+        lines=lines,
+        refunds=[LinkedRefund(refund_id, Decimal(part)) for refund_id, part in request["refunds"]],
+        outside=Decimal(request["outside"]),
+        memo=request["memo"],
+        metadata=request["metadata"],
+    )
 
 
 def _plain(

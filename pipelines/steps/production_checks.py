@@ -4,75 +4,29 @@ production) or red (does not work), and what to do about it.
 Looking changes nothing, here or at the provider.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from collections.abc import Callable
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from billing.errors import TallyError
-from billing.ports import ProviderKeyRefused, WebhookEndpoint
-from billing.scope import Scope
-from ledger.db import Ledger
 from ledger.models import Checkout, InboxEvent, Mapping, OutboxItem, Payment, Subscription, WebhookDelivery
 from ledger.models.base import Scoped
-from ledger.secretbox import SecretBox
-from ledger.store import alerts, audit, connections, keys, tenants
+from ledger.store import alerts, tenants
 from ledger.store.rows import in_scope
-from pipelines.steps.connections import KEY_CHANGED, PROVIDER, Gateways, Link
-from pipelines.steps.process_webhook import HANDLERS
+from pipelines.steps import connection_checks
+from pipelines.steps.connections import PROVIDER, Link
+from pipelines.steps.production_place import Finding, Level, Place
 from pipelines.steps.recover_events import EVENTS_API
-from warehouse_sql.client import Warehouse
 from warehouse_sql.event_log import EventFilters, list_events
 
-__all__ = ["Finding", "Level", "Place", "check_production"]
+__all__ = ["check_production"]
 
 # The worker takes seconds and the sweep a minute; what has waited for longer waits for nobody.
 _TOO_LONG = timedelta(minutes=15)
 _EVENTS_OF = timedelta(days=35)
-_KEY_LIFE = timedelta(days=90)
 _LATELY = timedelta(days=7)
-
-
-class Level(StrEnum):
-    GREEN = "green"
-    AMBER = "amber"
-    RED = "red"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One point of the list; `way_out` says what to do where it is not green."""
-
-    check: str
-    level: Level
-    detail: str
-    way_out: str | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """What is looked at. `box` is None where no encryption key is set; `public_url` is where Stripe reaches the API.
-
-    `sends_alerts` says that alerts have an address, `support_url` where the procedures for support are written down.
-    """
-
-    ledger: Ledger
-    warehouse: Warehouse
-    gateways: Gateways
-    box: SecretBox | None
-    scope: Scope
-    public_url: str
-    sends_alerts: bool
-    support_url: str
-    now: datetime
-
-    @property
-    def webhook_url(self) -> str:
-        base = self.public_url.rstrip("/")
-        return f"{base}/api/v1/webhooks/stripe/{self.scope.tenant_id}/{self.scope.environment_id}"
 
 
 def check_production(place: Place) -> list[Finding]:
@@ -85,114 +39,6 @@ def _looked(place: Place, name: str, check: Callable[[Place, str], Finding]) -> 
         return check(place, name)
     except TallyError as error:
         return Finding(name, Level.RED, error.detail, error.hint or "See that it can be reached, and run this again.")
-
-
-def _connection(place: Place, name: str) -> Finding:
-    link = place.gateways.require(place.scope)
-    account = link.gateway.account()
-    if account.livemode != link.connection.livemode:
-        return Finding(name, Level.RED, "the key's mode is not the connection's", "Save the connection's key again.")
-    if not account.livemode:
-        way_out = "Connect a live environment with a live key before going live."
-        return Finding(name, Level.AMBER, f"test key of {account.id}: nothing is charged for real", way_out)
-    return Finding(name, Level.GREEN, f"live key …{link.connection.secret_key_last4} of {account.id}")
-
-
-def _key_rights(place: Place, name: str) -> Finding:
-    link = place.gateways.require(place.scope)
-    assert place.box is not None  # noqa: S101 - the connection was opened with it
-    with place.ledger.read() as session:
-        restricted = connections.open_secrets(session, place.scope, link.connection.id, place.box).is_restricted
-    way_out = "Make a restricted key with the rights that docs/security.md lists, and PATCH the connection."
-    if restricted:
-        missing = link.gateway.unreadable()
-        if missing:
-            return Finding(name, Level.RED, f"the restricted key may not read {', '.join(missing)}", way_out)
-        return Finding(name, Level.GREEN, "a restricted key, which reads all that is needed; refused writes are listed")
-    return Finding(name, Level.AMBER, "a secret key: it can do everything in the account", way_out)
-
-
-def _sealing(place: Place, name: str) -> Finding:
-    if place.box is None:
-        way_out = "Set TALLY_ENCRYPTION_KEYS and restart."
-        return Finding(name, Level.RED, "no encryption key is set, so no secret can be stored", way_out)
-    with place.ledger.read() as session:
-        others = [scope for scope, _ in connections.sealed_with_others(session, place.box) if scope == place.scope]
-    if others:
-        detail = "secrets are sealed with an older key than the first one"
-        return Finding(name, Level.AMBER, detail, "Run tally keys rotate-encryption.")
-    return Finding(name, Level.GREEN, f"all secrets are sealed with key {place.box.current}")
-
-
-def _key_age(place: Place, name: str) -> Finding:
-    """Keys that are changed each quarter are known to be changeable, and a lost one ends by itself."""
-    link = place.gateways.require(place.scope)
-    old = place.now - _KEY_LIFE
-    with place.ledger.read() as session:
-        ours = [
-            key
-            for key in keys.list_keys(session, place.scope)
-            if key.revoked_at is None and (key.expires_at is None or key.expires_at > place.now)
-        ]
-        changed = audit.list_entries(
-            session, place.scope, entity_id=link.connection.id, action=KEY_CHANGED, limit=1
-        ).items
-    found = [f"key {key.name} (…{key.last4})" for key in ours if key.created_at < old]
-    if (changed[0].at if changed else link.connection.created_at) < old:
-        found.append(f"Stripe's key …{link.connection.secret_key_last4}")
-    if found:
-        way_out = (
-            "tally keys rotate makes the next key beside the old one; PATCH the connection with a new key of Stripe."
-        )
-        return Finding(name, Level.AMBER, f"older than {_KEY_LIFE.days} days: {', '.join(found[:10])}", way_out)
-    return Finding(name, Level.GREEN, f"none is older than {_KEY_LIFE.days} days")
-
-
-def _endpoint(place: Place, name: str) -> Finding:
-    link = place.gateways.require(place.scope)
-    url = place.webhook_url
-    if not url.startswith("https://") and link.connection.livemode:
-        way_out = "Set TALLY_PUBLIC_URL to the https address at which Stripe reaches the API."
-        return Finding(name, Level.RED, f"{url} is not https", way_out)
-    try:
-        found = [each for each in link.gateway.webhook_endpoints() if each.url == url]
-    except ProviderKeyRefused:
-        way_out = "Look in the Stripe Dashboard, or let the key read Webhook Endpoints."
-        return Finding(name, Level.AMBER, "the key may not read the account's endpoints", way_out)
-    return _endpoint_finding(name, url, found)
-
-
-def _endpoint_finding(name: str, url: str, found: Sequence[WebhookEndpoint]) -> Finding:
-    enabled = [each for each in found if each.enabled]
-    if not enabled:
-        what = "is disabled" if found else "is not there"
-        return Finding(name, Level.RED, f"the endpoint {url} {what} at Stripe", "Create or enable it there.")
-    [endpoint, *_] = enabled
-    if endpoint.other_version is not None:
-        detail = f"its events are of version {endpoint.other_version}"
-        return Finding(
-            name, Level.AMBER, detail, "Create the endpoint with the version of integrations/stripe/README.md."
-        )
-    unheard = sorted(HANDLERS.keys() - endpoint.events)
-    if "*" not in endpoint.events and unheard:
-        detail = f"it does not send {len(unheard)} types that are acted on, such as {unheard[0]}"
-        return Finding(
-            name, Level.AMBER, detail, "Let the endpoint send all events, or those that docs/stripe.md names."
-        )
-    return Finding(name, Level.GREEN, f"{url} is enabled at Stripe")
-
-
-def _webhook_secret(place: Place, name: str) -> Finding:
-    link = place.gateways.require(place.scope)
-    if link.connection.webhook_secret_last4 is None:
-        way_out = "PATCH the connection with the endpoint's webhook_secret."
-        return Finding(name, Level.RED, "the connection has no signing secret: every delivery is refused", way_out)
-    with place.ledger.read() as session:
-        last = session.scalar(select(func.max(InboxEvent.received_at)).where(_of(place, InboxEvent, link)))
-    if last is None:
-        way_out = "Send a test event from the Dashboard, or run stripe trigger."
-        return Finding(name, Level.AMBER, "no delivery has been verified with it yet", way_out)
-    return Finding(name, Level.GREEN, f"…{link.connection.webhook_secret_last4} verified the last delivery")
 
 
 def _tried(model: type[Scoped], *conditions: str, what: str, way_out: str) -> Callable[[Place, str], Finding]:
@@ -306,7 +152,10 @@ def _environment(place: Place, name: str) -> Finding:
 
 def _states(session: Session, place: Place, link: Link) -> dict[str, int]:
     rows = select(Mapping.state, func.count()).where(
-        _of(place, Mapping, link), Mapping.entity == "invoice", Mapping.state.in_(("done", "failed"))
+        in_scope(Mapping, place.scope),
+        Mapping.connection_id == link.connection.id,
+        Mapping.entity == "invoice",
+        Mapping.state.in_(("done", "failed")),
     )
     return {state: int(count) for state, count in session.execute(rows.group_by(Mapping.state))}
 
@@ -315,18 +164,14 @@ def _count(session: Session, place: Place, model: type[Scoped], which: ColumnEle
     return session.scalar(select(func.count()).select_from(model).where(in_scope(model, place.scope), which)) or 0
 
 
-def _of(place: Place, model: type[InboxEvent] | type[Mapping], link: Link) -> ColumnElement[bool]:
-    return in_scope(model, place.scope) & (model.connection_id == link.connection.id)
-
-
 _CHECKS: tuple[tuple[str, Callable[[Place, str], Finding]], ...] = (
     ("environment", _environment),
-    ("encryption of secrets", _sealing),
-    ("Stripe connection", _connection),
-    ("rights of the key", _key_rights),
-    ("age of keys", _key_age),
-    ("webhook endpoint", _endpoint),
-    ("webhook secret", _webhook_secret),
+    ("encryption of secrets", connection_checks.sealing),
+    ("Stripe connection", connection_checks.connection),
+    ("rights of the key", connection_checks.key_rights),
+    ("age of keys", connection_checks.key_age),
+    ("webhook endpoint", connection_checks.endpoint),
+    ("webhook secret", connection_checks.webhook_secret),
     (
         "customer sync",
         _tried(

@@ -5,10 +5,9 @@ pays in the same moment, what our note took off has been paid as well: it is the
 here or as a refund.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -26,9 +25,6 @@ from billing.ports import (
 from billing.refund_port import (
     OUR_CREDIT_NOTE,
     LinkedRefund,
-    NewCreditNote,
-    NewCreditNoteLine,
-    NoteTax,
     ProviderCreditNote,
 )
 from billing.scope import Scope
@@ -42,7 +38,7 @@ from pipelines.steps.connections import PROVIDER, Gateways, Link
 from pipelines.steps.credit_invoice import ENTITY
 from pipelines.steps.follow_invoice import ENTITY as INVOICE
 from pipelines.steps.follow_invoice import follow, is_of
-from pipelines.steps.note_lines import note_lines
+from pipelines.steps.note_lines import new_note, note_lines
 from pipelines.steps.take_over_note import take_over
 
 __all__ = ["follow_note", "push_notes", "sent_amount", "void"]
@@ -212,7 +208,7 @@ def _intend(
 
 def _make(ledger: Ledger, scope: Scope, link: Link, mapping: MappingRecord, now: datetime) -> MappingRecord:
     def create(intended: MappingRecord) -> ProviderCreditNote:
-        asked = _note_of(intended.detail["request"])
+        asked = new_note(intended.detail["request"])
         try:
             return link.gateway.create_credit_note(asked, f"cn:{intended.entity_id}:create:{intended.key_version}")
         except (ProviderKeyRefused, IdempotencyMismatch):
@@ -312,24 +308,3 @@ def _rates_at_provider(link: Link, note: CreditNoteRecord, seen: ProviderInvoice
         return {}
     lines = link.gateway.get_invoice_lines(seen.id, note.currency)
     return {tax.rate: tax.rate_id for line in lines for tax in line.taxes if tax.rate is not None}
-
-
-def _note_of(request: dict[str, Any]) -> NewCreditNote:
-    lines: Sequence[NewCreditNoteLine] = [
-        NewCreditNoteLine(
-            each["description"],
-            Decimal(each["amount"]),
-            [NoteTax(rate_id, Decimal(amount), Decimal(taxable)) for rate_id, amount, taxable in each["taxes"]],
-        )
-        for each in request["lines"]
-    ]
-    return NewCreditNote(
-        invoice_id=request["invoice_id"],
-        currency=request["currency"],
-        amount=Decimal(request["amount"]),
-        lines=lines,
-        refunds=[LinkedRefund(refund_id, Decimal(part)) for refund_id, part in request["refunds"]],
-        outside=Decimal(request["outside"]),
-        memo=request["memo"],
-        metadata=request["metadata"],
-    )

@@ -103,13 +103,13 @@ def _finalized(lines: list[LineDraft], wanted: InvoiceTerms, currency: str, cred
 
 
 @cache
-def _stripe() -> tuple[StripeGateway, str]:
+def stripe_account() -> tuple[StripeGateway, str]:
     gateway = gateway_in_process()
     return gateway, gateway.create_customer(NewCustomer("Acme", None, {}), "cus:1").id
 
 
 def assert_same_total(invoice: InvoiceRecord, form: invoice_draft.Form) -> None:
-    gateway, customer_id = _stripe()
+    gateway, customer_id = stripe_account()
     key = f"{form}:{next(NUMBERS)}"
     request = invoice_draft.request_of(SCOPE, invoice, customer_id, 30, form)
     for coupon in invoice_draft.coupons_of(invoice, form):

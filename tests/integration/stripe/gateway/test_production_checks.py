@@ -9,7 +9,8 @@ from sqlalchemy import text
 from ledger.store import keys
 from pipelines.steps import connections
 from pipelines.steps.connections import ConnectionUpdate
-from pipelines.steps.production_checks import Finding, Place, check_production
+from pipelines.steps.production_checks import check_production
+from pipelines.steps.production_place import Finding, Place
 from tests.integration.stripe.gateway.test_restricted_key import restricted, rights_of_the_docs
 from tests.integration.stripe.gateway.world import World
 from tests.support.ledger_rows import BOX, a_scope
