@@ -10,9 +10,12 @@ import pytest
 
 from ledger.db import Ledger
 from tests.support.billed_case import BilledCase, bill
-from tests.support.invoice_model.contracts import contract
+from tests.support.invoice_model.bodies import invoice_body
+from tests.support.invoice_model.contracts import contract, terms
 from tests.support.invoice_model.invoices import unadjusted
+from tests.support.invoice_model.life import life
 from tests.support.invoice_model.periods import instant
+from tests.support.random_notes import Note, as_asked, credit_something, notes_of, of_the_model
 from tests.support.sqlite_ledger import ledger
 
 __all__ = ["ledger"]
@@ -73,3 +76,36 @@ def test_the_invoices_of_any_contract_are_those_of_the_model(seed: int, contract
         found += len(wanted)
     print(f"{contracts} contracts, {found} invoices")
     assert found > 2 * contracts
+
+
+@pytest.mark.parametrize(
+    ("seed", "contracts"), [(200, 8), *(pytest.param(seed, 50, marks=pytest.mark.slow) for seed in range(201, 206))]
+)
+def test_notes_and_settlements_of_advances_give_back_what_the_model_says_in_any_order(
+    seed: int, contracts: int, ledger: Ledger
+) -> None:
+    r = random.Random(seed)  # noqa: S311 - the same contracts on every machine
+    bodies = [contract(r) for _ in range(contracts)]
+    # What is final here draws no credit.
+    bodies = [body | {name: one for name, one in terms(r, body).items() if name != "credits"} for body in bodies]
+    every = [BilledCase(ledger, body, f"contract {number}") for number, body in enumerate(bodies)]
+    notes: dict[str, list[Note]] = {billed.name: [] for billed in every}
+
+    def credit_some(end: datetime) -> None:
+        for billed in every:
+            note = credit_something(billed, r, end) if r.random() < 0.4 else None
+            if note is not None:
+                notes[billed.name].append(note)
+
+    bill(every, [(FIRST + run * RUN, FIRST + (run + 1) * RUN) for run in range(RUNS)], credit_some)
+    ends = [FIRST + (run + 1) * RUN - TICK for run in range(RUNS)]
+    of_advances = 0
+    for billed in every:
+        asked, told = notes[billed.name], notes_of(billed)
+        model = life(billed.case, ends[-1], end_of_run, ends, asked=as_asked(billed, asked))
+        wanted = [invoice_body(invoice, billed.case["currency"]) for invoice in model.invoices]
+        assert [billed.body_of(invoice) for invoice in billed.invoices()] == wanted, json.dumps(billed.case)
+        assert [told[note.note_id][1] for note in asked] == [of_the_model(note) for note in model.asked]
+        of_advances += sum("~advance" in part.key for note in model.asked for part in note)
+    print(f"{contracts} contracts, {sum(map(len, notes.values()))} notes, {of_advances} lines of advances")
+    assert of_advances

@@ -4,7 +4,7 @@ Only the warehouse is left out: a quantity is what the case's events come to, an
 kept by the code that bills everybody. Ids of the case stand for those that the ledger gives out, both ways.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -296,9 +296,14 @@ class BilledCase:
         return last + len(self.case["subscription"].get("quantities", {}))
 
 
-def bill(cases: Iterable[BilledCase], windows: Iterable[tuple[datetime, datetime]]) -> None:
+def bill(
+    cases: Iterable[BilledCase],
+    windows: Iterable[tuple[datetime, datetime]],
+    after: Callable[[datetime], None] = lambda end: None,
+) -> None:
     """Every window [start, end) in turn: first the changes that were made before its end, then what was due in it.
-    The invoices are finalized at once, their amounts alone: the gates ask for what the warehouse says."""
+    The invoices are finalized at once, their amounts alone: the gates ask for what the warehouse says. `after` is told
+    of each end."""
     every = list(cases)
     if not every:
         return
@@ -322,6 +327,7 @@ def bill(cases: Iterable[BilledCase], windows: Iterable[tuple[datetime, datetime
         for invoice in priced.invoices:
             with ledger.begin() as session:
                 invoices.finalize(session, invoice.scope, invoice.invoice_id, end)
+        after(end)
 
 
 def _tier_body(use: TierUse) -> list[str | None]:

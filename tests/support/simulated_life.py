@@ -16,27 +16,25 @@ from typing import TypeVar
 import dagster as dg
 
 from billing.errors import Conflict
-from billing.invoice import InvoiceStatus
 from billing.line_adjustment import Treatment
-from billing.money import from_minor, to_minor
 from ingestion.amendment import Amendment
 from ingestion.event import Event
+from ingestion.rows import open_rows, rows_of
 from ingestion.writer import EventWriter
 from ledger.store import tenants
-from ledger.store.invoices import InvoiceRecord
 from pipelines.definitions import defs
 from pipelines.resources import Tally
 from pipelines.sensors import close_periods, usage_follows_events
 from pipelines.steps.change_prices import PriceChanges, Timing, change_price
 from pipelines.steps.chosen import Chosen
 from pipelines.steps.correct_event import amend_event, void_event
-from pipelines.steps.credit_invoice import NewCreditNote, issue_note, preview_note
 from pipelines.steps.expected_quantities import Expected
 from tests.integration.pipelines.stage import Stage, metadata_of
 from tests.support.billed_case import BilledCase
-from tests.support.invoice_model.contracts import FEATURES, contract, text
+from tests.support.invoice_model.contracts import FEATURES, contract, terms, text
 from tests.support.invoice_model.periods import Body, instant
 from tests.support.price_model import EXPONENTS
+from tests.support.random_notes import Note, credit_something
 
 T = TypeVar("T", "Arrival", "Correction", "Repriced")
 DAY = timedelta(days=1)
@@ -72,16 +70,6 @@ class Repriced:
     terms: Body
 
 
-@dataclass(frozen=True)
-class Note:
-    """A credit note that was asked for after a tick: over an amount, or over all that was left."""
-
-    at: datetime
-    note_id: str
-    invoice_id: str
-    amount: Decimal | None
-
-
 @dataclass
 class Customer:
     """One contract with its life: what is still to come, and what became of it. `stood` has the events as they stood
@@ -109,7 +97,7 @@ def a_customer(
     """A random contract, with events and changes up to `until` at the latest; such a share of the events comes `late`,
     by weeks, and each environment has that billed in a way of its own."""
     case = contract(r) | {"usage": []}
-    case |= _terms(r, case)
+    case |= terms(r, case)
     if late:
         case["late_events"] = r.choice([*Treatment]).value
     customer = Customer(BilledCase(stage.ledger, case, name), [], [], list(_price_changes(r, case, until)))
@@ -138,30 +126,6 @@ def _plan(r: random.Random, customer: Customer, event: Event, at: datetime) -> N
         value = r.choice(VALUES) if r.random() < 0.6 else None
         later = timedelta(days=r.randint(0, 20), seconds=1)
         customer.corrections.append(Correction(at + later, event.event_id, value))
-
-
-def _terms(r: random.Random, case: Body) -> Body:
-    """Coupons, taxes and credit of a customer."""
-    currency, start = case["currency"], case["subscription"]["start"]
-    found: Body = {}
-    if r.random() < 0.4:
-        off = [
-            {"percent_off": "10"},
-            {"percent_off": "33.333"},
-            {"amount_off": _amount(r, currency), "currency": currency},
-        ]
-        spans = [{"duration": "once"}, {"duration": "repeating", "periods": r.randint(1, 4)}, {"duration": "forever"}]
-        found["discounts"] = [{"id": f"coupon{n}", **r.choice(off), **r.choice(spans)} for n in range(r.randint(1, 2))]
-    if r.random() < 0.6:
-        found["tax_rates"] = [
-            {"id": f"tax{n}", "percentage": r.choice(["19", "7", "8.875"]), "inclusive": r.random() < 0.3}
-            for n in range(r.randint(1, 2))
-        ]
-    if r.random() < 0.3:
-        ends = {"expires_at": text(instant(start) + timedelta(days=r.randint(20, 200)))} if r.random() < 0.3 else {}
-        grant = {"remaining": _amount(r, currency), "currency": currency, "effective_at": start}
-        found["credits"] = [{"id": "gift", **grant, **ends}]
-    return found
 
 
 def _amount(r: random.Random, currency: str) -> str:
@@ -203,32 +167,29 @@ class Life:
         """All that has come in by now is written, and then billed as far as it is due."""
         since, self.stage.now = self.stage.now, now
         for customer in self.customers:
-            self._write(customer, since, now)
+            _change(self.stage, customer, since, now)
+        came = [(customer, _between(customer.arrivals, since, now)) for customer in self.customers]
+        self._send(came)
+        for customer, arrivals in came:
+            for event in (arrival.event for arrival in arrivals if not arrival.again):
+                body = {"feature": event.event_name, "at": text(event.timestamp), "value": event.properties["value"]}
+                customer.counted[event.event_id] = body
+            for correction in _between(customer.corrections, since, now):
+                self._correct(customer, correction, now)
             customer.stood[now] = list(customer.counted.values())
         self._automation()
 
-    def _write(self, customer: Customer, since: datetime, now: datetime) -> None:
-        billed = customer.billed
-        history = billed.case["history"]
-        while customer.written < len(history) and instant(history[customer.written]["created_at"]) <= now:
-            billed.change(history[customer.written])
-            customer.written += 1
-        for repriced in _between(customer.prices, since, now):
-            _change_price(self.stage, billed, repriced, now)
-        came = _between(customer.arrivals, since, now)
-        writer = EventWriter(self.stage.warehouse)
+    def _send(self, came: Sequence[tuple[Customer, Sequence[Arrival]]]) -> None:
+        """All customers' events in one insert. What comes again is received later than what came first, though both may
+        be in one tick."""
         for again in (False, True):
-            # What comes again is received later than what came first, though both may be in one tick.
-            events = [arrival.event for arrival in came if arrival.again is again]
-            if events:
-                writer.write(billed.scope, events)
-        for arrival in came:
-            if not arrival.again:
-                event = arrival.event
-                body = {"feature": event.event_name, "at": text(event.timestamp), "value": event.properties["value"]}
-                customer.counted[event.event_id] = body
-        for correction in _between(customer.corrections, since, now):
-            self._correct(customer, correction, now)
+            rows = []
+            for customer, arrivals in came:
+                events = [arrival.event for arrival in arrivals if arrival.again is again]
+                if events:
+                    rows.append(rows_of(customer.billed.scope, "tests", open_rows(events)))
+            if rows:
+                EventWriter(self.stage.warehouse).insert(b"".join(rows))
 
     def _correct(self, customer: Customer, correction: Correction, now: datetime) -> None:
         """As a person would; what a final invoice counts already is refused."""
@@ -294,38 +255,25 @@ class Life:
         """Some customers get something back of a final invoice."""
         for customer in self.customers:
             if self.r.random() < share:
-                self._credit(customer)
-
-    def _credit(self, customer: Customer) -> None:
-        ledger, scope = self.stage.ledger, customer.billed.scope
-        fit = [invoice for invoice in customer.billed.invoices() if _may_be_credited(invoice)]
-        if not fit:
-            return
-        invoice = self.r.choice(fit)
-        with ledger.read() as session:
-            try:
-                left = preview_note(session, scope, NewCreditNote(invoice.id, "out of order")).total
-            except Conflict as error:
-                if error.code != "nothing_left":
-                    raise
-                # A settlement has given back what notes have left.
-                return
-        amount = None
-        if self.r.random() < 0.6:
-            amount = from_minor(self.r.randint(1, to_minor(left, invoice.currency)), invoice.currency)
-        with ledger.begin() as session:
-            wanted = NewCreditNote(invoice.id, "out of order", amount)
-            made = issue_note(session, scope, wanted, "tests", self.stage.now)
-        customer.notes.append(Note(self.stage.now, made.id, invoice.id, amount))
-
-
-def _may_be_credited(invoice: InvoiceRecord) -> bool:
-    return invoice.status is InvoiceStatus.FINALIZED and invoice.total > invoice.amount_credited
+                note = credit_something(customer.billed, self.r, self.stage.now)
+                if note is not None:
+                    customer.notes.append(note)
 
 
 def _between(items: Iterable[T], since: datetime, now: datetime) -> list[T]:
     """What happens after `since` and by `now`, in order."""
     return sorted((item for item in items if since < item.at <= now), key=lambda item: item.at)
+
+
+def _change(stage: Stage, customer: Customer, since: datetime, now: datetime) -> None:
+    """What was agreed otherwise since: in the contract, and in its prices."""
+    billed = customer.billed
+    history = billed.case["history"]
+    while customer.written < len(history) and instant(history[customer.written]["created_at"]) <= now:
+        billed.change(history[customer.written])
+        customer.written += 1
+    for repriced in _between(customer.prices, since, now):
+        _change_price(stage, billed, repriced, now)
 
 
 def _change_price(stage: Stage, billed: BilledCase, repriced: Repriced, now: datetime) -> None:

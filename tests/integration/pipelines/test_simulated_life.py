@@ -10,24 +10,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from billing.invoice import InvoiceStatus
 from billing.line_adjustment import AdjustmentState
 from ledger.db import Ledger
-from ledger.store import credit_grants, credit_notes, line_adjustments
-from ledger.store.credit_notes import CreditNoteRecord
+from ledger.store import credit_grants, line_adjustments
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.line_adjustments import AdjustmentRecord
 from tests.integration.pipelines.stage import Stage
 from tests.support.billed_case import BilledCase
 from tests.support.invoice_model.bodies import invoice_body
-from tests.support.invoice_model.credit_notes import NoteLine
 from tests.support.invoice_model.invoices import Invoice
-from tests.support.invoice_model.life import AskedNote, Lived, life
+from tests.support.invoice_model.life import Lived, life
 from tests.support.invoice_model.periods import Body
+from tests.support.random_notes import as_asked, name_of_real, notes_of
+from tests.support.random_notes import of_the_model as of_note
 from tests.support.simulated_life import Customer, Life, a_customer
 
 FIRST = datetime(2024, 1, 1, 2, tzinfo=UTC)
@@ -58,17 +57,9 @@ def final_at(due: datetime) -> datetime:
 
 def of_the_model(customer: Customer, last: datetime, *, in_time: bool = False) -> Lived:
     """What the model bills by the last tick: for the events as they came, or as if they had all come in time."""
-    names = {invoice.id: name_of_real(invoice) for invoice in customer.billed.invoices()}
-    asked = [
-        AskedNote(note.at, names[note.invoice_id], None if note.amount is None else Fraction(note.amount))
-        for note in customer.notes
-    ]
+    asked = as_asked(customer.billed, customer.notes)
     usage_at = None if in_time else customer.stood.__getitem__
     return life(customer.final_case(), last - GRACE, final_at, ticks(last), usage_at, asked)
-
-
-def name_of_real(invoice: InvoiceRecord) -> str:
-    return f"{invoice.billing_reason} {invoice.period.start.isoformat()}"
 
 
 def adjustments_of(billed: BilledCase) -> list[AdjustmentRecord]:
@@ -113,7 +104,7 @@ def assert_billed_as_the_model_says(found: Life) -> Compared:
         regular = [invoice for invoice in real if invoice.billing_reason != "adjustment"]
         assert bodies(billed, regular) == [invoice_body(invoice, currency) for invoice in model.invoices], told
         assert bodies(billed, separate) == [invoice_body(invoice, currency) for invoice in model.separate], told
-        noted = assert_credited_as_the_model_says(customer, real, model)
+        noted = assert_credited_as_the_model_says(customer, model)
         waiting = [one for one in adjusted if one.state is AdjustmentState.PENDING]
         assert sorted((billed.adjusted[one.id], Fraction(one.amount)) for one in waiting) == sorted(
             (one.key, one.amount) for one in model.waiting
@@ -151,30 +142,12 @@ def name_what_came_of_invoices(billed: BilledCase, adjusted: list[AdjustmentReco
     return real
 
 
-def assert_credited_as_the_model_says(customer: Customer, real: list[InvoiceRecord], model: Lived) -> Fraction:
+def assert_credited_as_the_model_says(customer: Customer, model: Lived) -> Fraction:
     """Each note line by line, those that somebody asked for and those for late events; their sum."""
-    billed = customer.billed
-    lines = {line.id: billed.key_of(line) for invoice in real for line in invoice.lines}
-    names = {invoice.id: name_of_real(invoice) for invoice in real}
-    with billed.ledger.read() as session:
-        notes = [
-            note
-            for invoice in real
-            if invoice.amount_credited
-            for note in credit_notes.of_invoice(session, billed.scope, invoice.id)
-        ]
-    by_id = {note.id: note for note in notes}
-
-    def told(note: CreditNoteRecord) -> list[Any]:
-        return [(lines[part.line_id], part.amount, part.net) for part in note.lines]
-
-    def wanted(note: list[NoteLine]) -> list[Any]:
-        return [(part.key, part.amount, part.net) for part in note]
-
-    asked = {note.note_id for note in customer.notes}
-    assert [told(by_id[note.note_id]) for note in customer.notes] == [wanted(note) for note in model.asked]
-    found = [(names[note.invoice_id], told(note)) for note in notes if note.id not in asked]
-    assert sorted(found) == sorted((note.invoice, wanted(note.lines)) for note in model.notes)
+    notes, asked = notes_of(customer.billed), {note.note_id for note in customer.notes}
+    assert [notes[note.note_id][1] for note in customer.notes] == [of_note(note) for note in model.asked]
+    found = [told for note_id, told in notes.items() if note_id not in asked]
+    assert sorted(found) == sorted((note.invoice, of_note(note.lines)) for note in model.notes)
     every = [*model.asked, *(note.lines for note in model.notes)]
     return sum((part.amount for note in every for part in note), Fraction(0))
 

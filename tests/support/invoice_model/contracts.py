@@ -48,6 +48,34 @@ def contract(r: random.Random, *, advance: bool = True) -> Body:
     }
 
 
+def terms(r: random.Random, case: Body) -> Body:
+    """Coupons, taxes and credit of a customer."""
+    currency, start = case["currency"], case["subscription"]["start"]
+    found: Body = {}
+    if r.random() < 0.4:
+        off = [
+            {"percent_off": "10"},
+            {"percent_off": "33.333"},
+            {"amount_off": _some(r, currency), "currency": currency},
+        ]
+        spans = [{"duration": "once"}, {"duration": "repeating", "periods": r.randint(1, 4)}, {"duration": "forever"}]
+        found["discounts"] = [{"id": f"coupon{n}", **r.choice(off), **r.choice(spans)} for n in range(r.randint(1, 2))]
+    if r.random() < 0.6:
+        found["tax_rates"] = [
+            {"id": f"tax{n}", "percentage": r.choice(["19", "7", "8.875"]), "inclusive": r.random() < 0.3}
+            for n in range(r.randint(1, 2))
+        ]
+    if r.random() < 0.3:
+        ends = {"expires_at": text(instant(start) + timedelta(days=r.randint(20, 200)))} if r.random() < 0.3 else {}
+        grant = {"remaining": _some(r, currency), "currency": currency, "effective_at": start}
+        found["credits"] = [{"id": "gift", **grant, **ends}]
+    return found
+
+
+def _some(r: random.Random, currency: str) -> str:
+    return format(Decimal(r.randint(1, 30_000)).scaleb(-EXPONENTS[currency]), "f")
+
+
 def _plan(r: random.Random, number: int, currency: str, advance: bool) -> Body:
     prices = [_flat(r, f"flat{number}{place}", currency, advance) for place in range(r.randint(0, 2))]
     metered = [feature for feature in FEATURES if r.random() < 0.7]
