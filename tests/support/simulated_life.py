@@ -155,11 +155,12 @@ def _dearer(r: random.Random, price: Body, currency: str) -> Body:
 
 @dataclass
 class Life:
-    """The customers on a stage. `runs` counts what the sensors had run."""
+    """The customers on a stage, with a tick `every` so often. `runs` counts what the sensors had run."""
 
     stage: Stage
     customers: Sequence[Customer]
     r: random.Random
+    every: timedelta
     runs: int = 0
     cursors: dict[str, str | None] = field(default_factory=dict)
 
