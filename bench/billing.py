@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Engine, Row, event, func, insert, select
 from sqlalchemy.orm import Session
 
@@ -295,7 +296,7 @@ def _checked(ledger: Ledger, scope: Scope, count: int) -> tuple[list[tuple[Any, 
 
 @dataclass
 class _Spent:
-    """Seconds within statements; those of the warehouse from several threads at once."""
+    """Seconds within statements, of several threads that wait at once; the sums hold what they wait together."""
 
     reading: float = 0.0
     writing: float = 0.0
@@ -305,7 +306,8 @@ class _Spent:
 
 @contextmanager
 def _watched(warehouse: Warehouse) -> Iterator[_Spent]:
-    """Counts the time that statements take for the length of a block."""
+    """Counts the time that statements take for the length of a block. `COPY`, which the driver does by itself, is
+    among those that write, with the making of its rows."""
     spent = _Spent()
 
     def before(conn: Any, *_: Any) -> None:
@@ -319,21 +321,27 @@ def _watched(warehouse: Warehouse) -> Iterator[_Spent]:
         else:
             spent.writing += took
 
-    asked = warehouse._once
+    def asked(_label: str, seconds: float) -> None:
+        spent.warehouse += seconds
 
-    def timed(label: str, ask: Callable[..., Any]) -> Any:
+    copied = psycopg.Cursor.copy
+
+    @contextmanager
+    def copy(cursor: psycopg.Cursor[Any], *args: Any, **options: Any) -> Iterator[psycopg.Copy]:
         began = time.perf_counter()
-        try:
-            return asked(label, ask)
-        finally:
-            spent.warehouse += time.perf_counter() - began
+        with copied(cursor, *args, **options) as copying:
+            yield copying
+        spent.statements += 1
+        spent.writing += time.perf_counter() - began
 
     event.listen(Engine, "before_cursor_execute", before)
     event.listen(Engine, "after_cursor_execute", after)
-    warehouse._once = timed  # type: ignore[method-assign]
+    warehouse.observe = asked
+    psycopg.Cursor.copy = copy  # type: ignore[method-assign,assignment]
     try:
         yield spent
     finally:
-        warehouse._once = asked  # type: ignore[method-assign]
+        psycopg.Cursor.copy = copied  # type: ignore[method-assign]
+        warehouse.observe = None
         event.remove(Engine, "before_cursor_execute", before)
         event.remove(Engine, "after_cursor_execute", after)

@@ -103,7 +103,7 @@ def in_batches(
     def anytime(session: Session, scope: Scope, some: Sequence[T], _my_turn: Turn) -> Worked[R]:
         return work(session, scope, some)
 
-    return _two_at_once(ledger, _batches(ledger, items, BATCH, prepare), scope_of, anytime, failed, customer_of)
+    return _two_at_once(ledger, items, prepare, scope_of, anytime, failed, customer_of)
 
 
 def in_turns(
@@ -116,15 +116,17 @@ def in_turns(
 ) -> tuple[list[R], list[Failure]]:
     """As `in_batches`, for work of which a part has to be done in the order of the items: `work` is given what waits
     until all batches before are committed, or have failed.
+
+    Two runs at once whose batches are cut at other places may each hold rows that the other one waits for, while a
+    batch of theirs waits for its turn. The ledger's limit on waiting for a row ends that, and the batch is begun anew.
     """
-    batches = _batches(ledger, items, BATCH, _nothing)
     if len(items) > BATCH and ledger.takes_several:
-        return _two_at_once(ledger, batches, scope_of, work, failed, customer_of)
+        return _two_at_once(ledger, items, _nothing, scope_of, work, failed, customer_of)
 
     def at_once(session: Session, scope: Scope, some: Sequence[T]) -> Worked[R]:
         return work(session, scope, some, no_turn)
 
-    return _in_batches(ledger, batches, scope_of, at_once, failed)
+    return _in_batches(ledger, _batches(ledger, items, BATCH, _nothing), scope_of, at_once, failed)
 
 
 def no_turn() -> None:
@@ -150,7 +152,8 @@ def _in_batches(
 
 def _two_at_once(
     ledger: Ledger,
-    batches: Iterable[Sequence[T]],
+    items: Sequence[T],
+    prepare: Callable[[Sequence[T]], None],
     group_of: Callable[[T], G],
     work: Callable[[Session, G, Sequence[T], Turn], Worked[R]],
     failed: Callable[[T, Exception], Failure],
@@ -170,7 +173,7 @@ def _two_at_once(
     last = Event()
     last.set()
     with _collecting_rarely(), ThreadPoolExecutor(_AT_ONCE, "batch") as pool:
-        for batch in batches:
+        for batch in _batches(ledger, items, BATCH, prepare, lambda: wait(every)):
             whose = {(group_of(item), customer_of(item)) for item in batch}
             while len(running) == _AT_ONCE or any(not whose.isdisjoint(others) for others, _ in running):
                 wait([one for _, one in running], return_when=FIRST_COMPLETED)
@@ -194,12 +197,18 @@ def _await_turn(before: Event) -> None:
 
 
 def _batches(
-    ledger: Ledger, items: Sequence[T], size: int, prepare: Callable[[Sequence[T]], None]
+    ledger: Ledger,
+    items: Sequence[T],
+    size: int,
+    prepare: Callable[[Sequence[T]], None],
+    finish: Callable[[], object] = lambda: None,
 ) -> Iterator[Sequence[T]]:
-    """The items in order. As the tables fill, the database looks at them again."""
+    """The items in order. As the tables fill, the database looks at them again, once it can see what was written:
+    `finish` waits for that."""
     refresh_at = 0 if len(items) > _MANY else len(items)
     for start in range(0, len(items), size):
         if start >= refresh_at:
+            finish()
             ledger.refresh_statistics()
             refresh_at = max(_MANY, 10 * start)
         batch = items[start : start + size]

@@ -16,7 +16,6 @@ from ledger.models import Invoice, Subscription
 from ledger.store import audit, gates, invoices, plans, prices, quantities, subscriptions
 from ledger.store.invoices import InvoiceRecord
 from ledger.store.price_changes import add_price, archive_price, revise_price
-from pipelines.steps import isolation
 from pipelines.steps.billing_day import BillingDay, billing_day
 from pipelines.steps.draft_invoices import draft_invoices
 from pipelines.steps.finalize_invoices import Finalized, finalize_invoices
@@ -390,17 +389,3 @@ def test_finalizing_is_in_the_audit_log(shop: Shop) -> None:
         (entry,) = audit.list_entries(session, shop.scope, entity="invoice").items
     assert (entry.action, entry.entity_id) == ("invoice.finalized", shop.invoice(subscription.id).id)
     assert (entry.detail["number"], entry.detail["total"]) == ("INV-202602-00001", "10.05")
-
-
-def test_numbers_follow_the_drafts_without_a_gap_through_several_batches(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(isolation, "BATCH", 2)
-    subscribed = [shop.subscribe(f"customer_{number}").id for number in range(7)]
-    for number, subscription_id in enumerate(subscribed):
-        # One is held back, and leaves no gap.
-        shop.record(subscription_id, 100, passed=number != 3)
-    finalized = bill(shop.ledger)
-    assert [invoice.number for _, invoice in finalized.invoices] == [f"INV-202602-0000{n}" for n in range(1, 7)]
-    assert [invoice.id for _, invoice in finalized.invoices] == sorted(invoice.id for _, invoice in finalized.invoices)
-    assert [each.subscription_id for each in finalized.held] == [subscribed[3]]
