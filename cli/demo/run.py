@@ -90,7 +90,12 @@ class Demo:
                 "provider": "stripe",
                 "secret_key": self._stripe_key,
                 "webhook_secret": secret,
-                "sync_config": {"invoice": {"inbound": False, "outbound": True}},
+                # The sandbox limits nothing, and nobody should have to wait for it.
+                "sync_config": {
+                    "invoice": {"inbound": False, "outbound": True},
+                    "calls_per_second": 1000,
+                    "endpoint_calls_per_second": 1000,
+                },
             },
             key="demo-connection",
         )
