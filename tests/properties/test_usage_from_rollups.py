@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from itertools import islice, zip_longest
+from itertools import islice, repeat, zip_longest
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -53,6 +54,7 @@ __all__ = ["ledger"]
 COLLECTED = settings(phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck), database=None)
 QUICK = settings(COLLECTED, max_examples=12)
 FEW, MANY, AT_ONCE = 16, 2000, 100
+ASKED_AT_ONCE, SEVERAL = 4, 3
 
 ZONES = ("Europe/Paris", "Asia/Kolkata", "UTC")
 START, END = datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 31, 9, 30, tzinfo=UTC)
@@ -258,13 +260,18 @@ def _agree_on(count: int, metering: Warehouse, ledger: Ledger) -> None:
             for case in some:
                 case.scope = a_scope(session, f"tenant {uuid.uuid4().hex}")
         _live_through([case.history[:-1] for case in some], some, metering, ledger)
+        _of_each(_get_known, some[::SEVERAL], metering)
         # At the same time, so that no reconcile run comes between it and the first questions.
         _live_through([case.history[-1:] for case in some], some, metering, ledger)
-        for case in some:
-            _ask_before_reconciling(case, metering)
+        _of_each(_ask_before_reconciling, some, metering)
         supersede_duplicates(metering)
-        for case in some:
-            _ask(case, metering)
+        _of_each(_ask, some, metering)
+
+
+def _of_each(ask: Callable[[Case, Warehouse], None], some: Sequence[Case], metering: Warehouse) -> None:
+    """Several at once: the engine answers one while another is put together and compared."""
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        list(threads.map(ask, some, repeat(metering)))
 
 
 def _live_through(histories: list[list[Step]], some: Sequence[Case], metering: Warehouse, ledger: Ledger) -> None:
@@ -301,10 +308,22 @@ def _query(case: Case) -> UsageQuery:
     return UsageQuery(case.scope, meter, *asked.period, None, asked.window, asked.zone, ("kind",), asked.filters)
 
 
+def _get_known(case: Case, metering: Warehouse) -> None:
+    """What is asked about a few customers is remembered, and what comes next must not be answered from that."""
+    for _ in range(2):
+        read_usage(metering, _named(case))
+
+
+def _named(case: Case) -> UsageQuery:
+    return replace(_query(case), customer_ids=("acme", "beta"))
+
+
 def _ask_before_reconciling(case: Case, metering: Warehouse) -> None:
     query = _query(case)
+    named = read_usage(metering, _named(case)).rows
     at_once = read_usage(metering, query).rows
     assert at_once == read_usage(metering, query, "raw").rows, case
+    assert [row for row in named if row.events or row.unusable] == list(at_once), case
     if case.one_name and case.question.period == PERIODS[0]:
         # All that came is within what the query reads, so no identity counts twice, reconciled or not.
         assert shown(at_once) == counted(case.model, query.meter, case.question, case.question.window), case
@@ -316,7 +335,7 @@ def _ask(case: Case, metering: Warehouse) -> None:
     rows = read_usage(metering, query).rows
     assert shown(rows) == expected, case
     assert shown(read_usage(metering, query, "raw").rows) == expected, case
-    named = read_usage(metering, replace(query, customer_ids=("acme", "beta"))).rows
+    named = read_usage(metering, _named(case)).rows
     assert [row for row in named if row.events or row.unusable] == list(rows), case
 
     totals = counted(model, query.meter, question, None)
