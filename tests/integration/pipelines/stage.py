@@ -230,9 +230,9 @@ def checks_of(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluati
 
 
 def metadata_of(run: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """What an asset told about its (only or last) materialization; of a table the text of its rows."""
+    """What an asset told about its (only or last) materialization; of a table its rows."""
     (*_, last) = run.asset_materializations_for_node(asset)
     return {
-        name: str(value.records) if isinstance(value, dg.TableMetadataValue) else value.value
+        name: [dict(row.data) for row in value.records] if isinstance(value, dg.TableMetadataValue) else value.value
         for name, value in last.metadata.items()
     }
