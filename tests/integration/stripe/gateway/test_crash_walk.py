@@ -240,5 +240,5 @@ def test_S1_every_answer_of_a_whole_life_that_is_lost_leads_to_exactly_one_of_ev
         world = world_for(new_world) if at % 10 == 0 else world
         lost_at(world, at, what)
         walked += 1
-    assert walked == len(wire) - 2 >= 50
+    assert walked == len(wire) - 2 >= 45
     print(f"{walked} answers lost")
