@@ -238,7 +238,9 @@ class _Life:
         for line in invoice.lines:
             if not line.key.endswith("~true_up") or line.amount >= 0:
                 continue
-            billed = next(one for one in self.before if self._bills_in_advance(one, line.price_id, invoice.period))
+            billed = next(
+                one for one in self.before if self._bills_in_advance(one, line.price_id, invoice.period.start)
+            )
             settle_elsewhere(
                 [
                     left
@@ -249,11 +251,10 @@ class _Life:
                 self.places,
             )
 
-    def _bills_in_advance(self, invoice: Invoice, price_id: str, period: Span) -> bool:
-        return any(
-            line.key.endswith("~advance") and line.price_id == price_id and period.holds(line.span.start)
-            for line in invoice.lines
-        )
+    def _bills_in_advance(self, invoice: Invoice, price_id: str, start: datetime) -> bool:
+        """Whether it bills the period that begins then; a part of that may begin after the period was cut short."""
+        in_advance = any(line.key.endswith("~advance") and line.price_id == price_id for line in invoice.lines)
+        return in_advance and self._advanced(invoice) == start
 
     def notes_before(self, now: datetime | None) -> None:
         """Notes that are asked for before a moment, or all."""
