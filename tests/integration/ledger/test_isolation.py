@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import ledger.store
@@ -24,6 +25,7 @@ from billing.price_version import ApplyTo
 from billing.scope import Scope
 from billing.subscription import ChangeKind
 from ledger.db import Ledger
+from ledger.models import Subscription
 from ledger.page import Page
 from ledger.store import (
     audit,
@@ -56,6 +58,7 @@ from ledger.store import (
     runs,
     sessions,
     subscription_changes,
+    subscription_dues,
     subscriptions,
     tax_rates,
     tenants,
@@ -317,6 +320,7 @@ READS: dict[str, Call] = {
     "subscriptions.subscriptions_begun": lambda s, scope, have: subscriptions.subscriptions_begun(
         s, scope, have.customer.id, JANUARY.start
     ),
+    "subscriptions.plan_ids_of": lambda s, scope, have: subscriptions.plan_ids_of(s, scope, [have.subscription.id]),
     "subscriptions.subscriptions_of": lambda s, scope, have: subscriptions.subscriptions_of(
         s, scope, [have.subscription.id]
     ),
@@ -535,6 +539,9 @@ WRITES: dict[str, Call] = {
 
 # Functions that change a row without saying whether it was there: with another tenant's id nothing changes.
 SILENT_WRITES: dict[str, Call] = {
+    "subscription_dues.look_again_at_starts": lambda s, scope, have: subscription_dues.look_again_at_starts(
+        s, scope, have.subscription.start_date
+    ),
     "invoices.set_links_of": lambda s, scope, have: invoices.set_links_of(s, scope, {have.final.id: ("u", "u")}),
     "mappings.record_created": lambda s, scope, have: mappings.record_created(s, scope, {have.mapping.id: "in_2"}, NOW),
     "mappings.record_done": lambda s, scope, have: mappings.record_done(s, scope, {have.mapping.id: {}}, NOW),
@@ -708,7 +715,8 @@ def test_no_silent_write_reaches_a_row_of_another_tenant(ledger: Ledger) -> None
             adjusted |= {"rated": rerates.chosen_differences(session, mine, have.rerate.id)}
             work = outbox.get_item(session, mine, have.work.id)
             sent = mappings.list_mappings(session, mine).items, invoices.get_invoice(session, mine, have.final.id)
-            return [loose, event, work, answer, corrections, run, adjusted, rerate, sent]
+            dues = session.execute(select(Subscription.id, Subscription.due_revision).order_by(Subscription.id)).all()
+            return [loose, event, work, answer, corrections, run, adjusted, rerate, sent, dues]
 
         before = state()
         for name, call in SILENT_WRITES.items():
