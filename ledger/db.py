@@ -146,9 +146,7 @@ def _postgres_engine(url: str) -> Engine:
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "tallyhouse",
             "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s"
-            " -c idle_in_transaction_session_timeout=60s"
-            # A plan that is kept takes an array of a thousand ids for ten, and compares each row with all of them.
-            " -c plan_cache_mode=force_custom_plan",
+            " -c idle_in_transaction_session_timeout=60s",
         },
         pool_size=10,
         max_overflow=20,
