@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, and_, or_, select, update
 from sqlalchemy.orm import Session
@@ -23,6 +23,9 @@ from ledger.store.plans import get_plan
 from ledger.store.rows import among, in_chunks, in_scope, insert_new, scope_of, scoped
 from ledger.store.subscription_changes import ChangeRecord, NewChange, append, histories_of
 from ledger.store.subscription_status import has_plan, has_status
+
+_TICK: Final = timedelta(microseconds=1)
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ class SubscriptionRecord:
     def periods_ending_in(self, start: datetime, end: datetime) -> Iterator[Period]:
         """Its billing periods whose end e is in [start, end), the last one cut at the end of the subscription."""
         return iter(_periods_ending_in(self.schedule(), self.end_date, start, end))
+
+    def period_ending_after(self, moment: datetime) -> Period | None:
+        """The first of its billing periods that ends after a moment; None where it has come to its end."""
+        return next(periods_ending_in(self.schedule(), self.end_date, moment + _TICK, _NEVER), None)
 
 
 _NAMES = [item.name for item in fields(SubscriptionRecord) if item.name != "history"]

@@ -23,7 +23,6 @@ LOOKS_BACK = timedelta(days=35)
 # A day whose periods were held is tried again each hour while it is fresh, and then once a day.
 _FRESH = timedelta(days=2)
 _TICK = timedelta(microseconds=1)
-_NEVER = datetime.max.replace(tzinfo=UTC)
 # The rows of so many are locked at once; who changes one of them waits for milliseconds.
 _MOVED_AT_ONCE = 1000
 
@@ -112,7 +111,7 @@ def _next_moment(one: Candidate, unbilled: Sequence[Due], now: datetime) -> date
     """When it is to be looked at again: from the first period on that is not billed, else from the end of the next."""
     if unbilled:
         return unbilled[0].period.end
-    following = next(one.subscription.periods_ending_in(now + _TICK, _NEVER), None)
+    following = one.subscription.period_ending_after(now)
     return None if following is None else following.end
 
 

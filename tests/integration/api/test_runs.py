@@ -42,7 +42,7 @@ def test_a_run_that_makes_no_sense_says_which_field_to_change(tenant: Tenant) ->
         ({"last_day": "2024-01-19"}, "range_is_empty", "last_day"),
         ({"last_day": "2025-02-19"}, "range_too_long", "last_day"),
         ({"first_day": "2014-12-31", "last_day": "2015-01-02"}, "day_too_early", "first_day"),
-        ({"last_day": "2199-01-01"}, "range_too_long", "last_day"),
+        ({"last_day": "2199-01-01"}, "day_in_the_future", "last_day"),
         ({"subscription_id": "sub_1"}, "not_for_this_kind", "subscription_id"),
         ({"meter_id": "meter_none"}, "meter_not_found", "meter_id"),
         ({"kind": "billing", "force": True}, "not_for_this_kind", "force"),

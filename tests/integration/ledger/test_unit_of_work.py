@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from billing.errors import Unavailable
 from ledger.db import Ledger
-from ledger.store import tenants
+from ledger.store import customers, tenants
 from tests.support.at_once import in_threads
-from tests.support.ledger_rows import NOW
+from tests.support.ledger_rows import NOW, a_customer, a_scope
 
 
 def test_a_block_that_raises_leaves_nothing_behind(ledger: Ledger) -> None:
@@ -59,13 +59,14 @@ def test_a_reading_transaction_cannot_write(ledger: Ledger) -> None:
 def test_a_ledger_that_was_filled_in_one_go_is_planned_by_its_new_size(ledger: Ledger) -> None:
     """Or each row that follows is checked by reading all rows of the environment, while the tables count as empty."""
     with ledger.begin() as session:
+        scope = a_scope(session)
         for number in range(300):
-            tenants.create_tenant(session, f"Tenant {number}", NOW)
+            a_customer(session, scope, f"customer_{number}")
     ledger.refresh_statistics()
     with ledger.read() as session:
         if session.get_bind().dialect.name == "postgresql":
-            assert session.scalar(text("SELECT reltuples FROM pg_class WHERE relname = 'tenants'")) == 300
-        assert tenants.find_tenant(session, "Tenant 299") is not None
+            assert session.scalar(text("SELECT reltuples FROM pg_class WHERE relname = 'customers'")) == 300
+        assert customers.get_customer(session, scope, "customer_299").external_id == "customer_299"
 
 
 def test_run_starts_over_when_two_transactions_wait_for_each_other(ledger: Ledger) -> None:

@@ -163,7 +163,7 @@ def test_the_sweep_tries_again_later_what_stripe_could_not_answer(world: World) 
     world.connect(collection="manual")
     invoice = world.invoice()
     enqueue(world, "invoice.sync", invoice.id)
-    world.control.fault(action="error", status=503, path="/v1/invoices", method="POST")
+    world.control.fault(action="error", status=503, path="/v1/invoices", method="POST", times=2)
     assert sweep(world).retried == 1
     assert items(world) == [("open", "provider_failed: An unknown error occurred.")]
     assert sweep(world) == Swept(process_webhook.Processed(), 0, 0, 0)
@@ -175,7 +175,7 @@ def test_the_sweep_tries_again_later_what_stripe_could_not_answer(world: World) 
 def test_the_sweep_does_not_forget_an_invoice_whose_customer_could_not_be_sent(world: World) -> None:
     world.connect(collection="manual")
     enqueue(world, "invoice.sync", world.invoice().id)
-    world.control.fault(action="forbidden", method="POST", path="/v1/customers")
+    world.control.fault(action="forbidden", method="POST", path="/v1/customers", times=2)
     assert sweep(world).retried == 1
     world.now += timedelta(minutes=1)
     assert sweep(world).done == 1

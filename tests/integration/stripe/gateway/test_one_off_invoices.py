@@ -88,7 +88,7 @@ def test_what_is_at_stripe_is_not_voided_while_the_connection_is_disabled(world:
     invoice = finalized(world, drafted(world))
     world.sync(invoice.id)
     disabled = ConnectionUpdate(status="disabled")
-    change(world.ledger, world.scope, BOX, world.gateway, connection.id, disabled)
+    change(world.ledger, world.scope, BOX, world.gateway, connection.id, disabled, "key_1", world.now)
     with pytest.raises(Conflict) as refused:
         void_invoice(world.ledger, world.scope, None, invoice.id, "key_1", "ordered twice", world.now)
     assert refused.value.code == "connection_inactive"

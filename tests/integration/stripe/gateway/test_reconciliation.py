@@ -289,7 +289,6 @@ def test_a_refund_that_failed_while_nobody_listened_has_failed_here(world: World
     world.hear()
     asked = ask_back(world, invoice.id, "18.50")
     sweep(world.ledger, world.gateways(), world.now)
-    world.hear()
     events_are_forgotten(world)
     assert kinds(reconcile(world)) == [("refund_state_differs", True)]
     with world.ledger.read() as session:

@@ -140,7 +140,7 @@ def test_S1_a_crash_at_any_transaction_of_a_batch_leads_to_exactly_one_of_everyt
 
 
 def test_S1_two_workers_over_the_same_batches_send_each_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.steps.sync_invoices.MOST_AT_ONCE", 4)
+    monkeypatch.setattr("pipelines.steps.send_invoices.MOST_AT_ONCE", 4)
     world.connect(collection="manual")
     customers = [world.customer(f"customer_{n}", f"c{n}@example.com") for n in range(3)]
     invoices = [world.invoice(("5.00", "7.00"), customer=customer) for customer in customers for _ in range(3)]
