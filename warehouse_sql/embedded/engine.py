@@ -7,7 +7,6 @@ the request and can never leak into another.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any, Final
+from typing import Any
 
 import chdb.state
 
@@ -26,8 +25,6 @@ from warehouse_sql.statements import InsertHead, reads_client_files, split
 # Where a request works that names no database. chDB's own `default` also looks for files named like its tables.
 _HOME = "main"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MERGING: Final = "MergeMutate"
-_MERGES_YIELD_BY: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +74,6 @@ class Engine:
             # The first connection starts the engine, with its settings; keeping it open keeps the engine alive.
             self._root = chdb.state.connect(f"{self._directory}?config-file={configuration / 'config.xml'}")
         self._run(self._root, f"CREATE DATABASE IF NOT EXISTS {quoted_name(_HOME)} ENGINE = Atomic", "Null")
-        # The threads that merge begin with the first table that has parts.
-        self._run(self._root, "CREATE TEMPORARY TABLE first (n UInt8) ENGINE = MergeTree ORDER BY n", "Null")
-        self._run(self._root, "DROP TEMPORARY TABLE first", "Null")
-        _let_merges_give_way()
         self.version, self.timezone, self.display_name = (
             bytes(self._run(self._root, "SELECT version(), timezone(), displayName()", "TSV").data)
             .decode()
@@ -156,16 +149,6 @@ class Engine:
             written_bytes=result.bytes_written(),
             owner=result,
         )
-
-
-def _let_merges_give_way() -> None:
-    """Gives the threads that merge parts a third of the weight of those that answer: someone waits for these.
-
-    The engine has a setting for it, which does nothing without the right to raise priorities. Linux only.
-    """
-    for task in Path("/proc/self/task").glob("[0-9]*"):
-        if (task / "comm").read_text().strip() == _MERGING:
-            os.setpriority(os.PRIO_PROCESS, int(task.name), os.getpriority(os.PRIO_PROCESS, 0) + _MERGES_YIELD_BY)
 
 
 @contextmanager

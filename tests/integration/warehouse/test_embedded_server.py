@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-import sys
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -363,13 +360,3 @@ def test_a_running_insert_is_listed_with_its_start(http: Http) -> None:
         wait_until(lambda: http.rows(running, param_db=http.database) == "1")
         assert insert.result().status_code == 200
     assert http.rows(running, param_db=http.database) == "0"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
-def test_threads_that_merge_give_way_to_those_that_answer(warehouse_server: WarehouseProcess) -> None:
-    tasks = Path(f"/proc/{warehouse_server.pid}/task")
-    nice = {
-        (task / "comm").read_text().strip(): os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks.iterdir()
-    }
-    # 19 is the least that there is: whoever runs the tests at that cannot see a difference.
-    assert nice["MergeMutate"] > nice["Common"] or nice["MergeMutate"] == 19
